@@ -25,8 +25,11 @@ ITEM_EVENT_TYPES: Final = frozenset({"ITEM_PAGE_VIEW", "ADD_TO_CART", "ADD_TO_WI
 """The types whose `items` are required and checked."""
 CHANNEL_TYPES: Final = frozenset({"APP", "SITE", "DESKTOP_SITE", "MOBILE_SITE"})
 CURRENCIES: Final = frozenset(
-    "USD KRW JPY EUR GBP SEK INR THB IDR CNY CAD RUB BRL SGD HKD AUD PLN DKK VND MYR PHP TRY VES AED CHF".split()
-)
+    {
+        "USD", "KRW", "JPY", "EUR", "GBP", "SEK", "INR", "THB", "IDR", "CNY", "CAD", "RUB", "BRL",
+        "SGD", "HKD", "AUD", "PLN", "DKK", "VND", "MYR", "PHP", "TRY", "VES", "AED", "CHF",
+    }
+)  # fmt: skip
 UNKNOWN_CURRENCY: Final = "UNKNOWN_CURRENCY"
 PERSONALIZATION_MODES: Final = frozenset({"STANDARD", "METRIC_ONLY", "ID_LESS"})
 IDENTIFIER_CHARS_MAX: Final = 128
@@ -54,7 +57,7 @@ class Money(msgspec.Struct, frozen=True, omit_defaults=True):
 
     if TYPE_CHECKING:
 
-        def __init__(self, currency: str = "", amount: str | int | Decimal | float = "") -> None: ...
+        def __init__(self, currency: str = "", amount: str | Decimal | float = "") -> None: ...
 
     def __post_init__(self) -> None:
         amount: Any = self.amount
@@ -107,9 +110,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     advertising_id: str = ""
 
     @classmethod
-    def from_user_agent(
-        cls, ua: str, *, ip: str = "", language: str = "", persistent_id: str = ""
-    ) -> Device:
+    def from_user_agent(cls, ua: str, *, ip: str = "", language: str = "", persistent_id: str = "") -> Device:
         """A device as its user agent tells it: `ua`, `os`, `os_version`, `model`; frozen placeholder values are left out.
         Never raises on a strange user agent."""
         from footfall.events import useragent
@@ -121,9 +122,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )  # fmt: skip
 
     @classmethod
-    def from_headers(
-        cls, headers: Mapping[str, str], *, ip: str = "", persistent_id: str = ""
-    ) -> Device:
+    def from_headers(cls, headers: Mapping[str, str], *, ip: str = "", persistent_id: str = "") -> Device:
         """A device as a request's headers tell it (names in any case): client hints first (`Sec-CH-UA-Platform`,
         `-Platform-Version`, `-Model`), then `User-Agent`; `language` from the first choice of `Accept-Language`."""
         from footfall.events import useragent
