@@ -1,0 +1,1 @@
+"""Footfall: user events of a marketplace, sent, checked and durable."""
