@@ -17,7 +17,8 @@
     │   ├── LogClosedError              the log was closed, or stopped after a failed fsync: this process must end
     │   ├── LogLockedError              the operator: another process owns this directory
     │   └── LogCorruptError             the operator: bytes below the durable mark are damaged
-    ├── RegistryError                   the operator: platforms and keys
+    ├── RegistryError                   the operator: the registry cannot be used
+    │   └── RegistryRefusedError        the operator: no such platform or key, or an id that is none
     └── SettingsError                   the operator: a setting is unknown or out of range
 
 No message holds a payload, the value of an identifier, or a key. The numbers of `GRPC_CODES` are those of the published error
@@ -138,7 +139,11 @@ class LogCorruptError(LogError):
 
 
 class RegistryError(FootfallError):
-    """The registry refused a change, or could not be reached."""
+    """The registry could not be reached or used."""
+
+
+class RegistryRefusedError(RegistryError):
+    """What was asked of the registry makes no sense: nothing was changed."""
 
 
 class SettingsError(FootfallError):

@@ -1,8 +1,9 @@
 """What a durable log promises, whatever keeps it: local segment files, memory, and later Kafka.
 
 A record is one line of bytes (no newline inside); what it means is not the log's business. Each writer numbers its records
-1, 2, 3 … for ever: a sequence is never used twice, whatever died. A record is *durable* when a `sync` that began after its
-`write` has returned; readers see durable records only, so nobody acts on what a power cut may take back.
+1, 2, 3 … for ever: a sequence that `sync` confirmed, or that a reader showed, never names another record, whatever died. A
+record is *durable* when a `sync` that began after its `write` has returned; readers see durable records only, so nobody acts on
+what a power cut may take back.
 """
 
 from __future__ import annotations

@@ -1,0 +1,220 @@
+"""Group commit for asyncio: many callers, one fdatasync.
+
+One group is on its way to the volume, in one thread that does nothing else, while the next collects; all callers of a group wait
+on one future. So N callers cost one sync and N cheap wake-ups, and a caller that gives up takes nothing from the others.
+
+    append ─▶ collecting ──(the volume is free)──▶ committing: write, fdatasync ──▶ the group's future
+               ≤ bytes_max                            ≤ wait_s_max, else the volume counts as slow
+
+Who is refused learns why at once: `LogFullError` (nothing stored, try later: no room, the queue is full, the volume is slow),
+`LogClosedError` (this process is to end). A group that is still being committed after `wait_s_max` fails its callers with a plain
+`LogError`: it may or may not be stored, nobody knows yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, Final
+
+from footfall.errors import LogClosedError, LogError, LogFullError
+from footfall.log.api import LogWriter
+from footfall.log.format import GROUP_BYTES_MAX, RECORD_BYTES_MAX
+
+BYTES_MAX: Final = 48 << 20
+"""One largest batch (32 MiB inflated, 10,000 events with their wrapping) and half as much beside it."""
+WAIT_S_MAX: Final = 2.0
+
+
+class _Landing(asyncio.Future[int]):
+    """A group's future. Cancelling a task that awaits a future cancels the future, and with it everybody else who waits; this one
+    declines. The cancelled task ends when the group has landed, at most `wait_s_max` later."""
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        return False
+
+
+class GroupCommit:
+    """Owns the thread, not the writer: the caller closes that after `close` has returned. Belongs to the event loop of the first
+    `append`; call it from there only."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        *,
+        on_poisoned: Callable[[BaseException], None],
+        bytes_max: int = BYTES_MAX,
+        wait_s_max: float = WAIT_S_MAX,
+    ) -> None:
+        """`on_poisoned` is called once, in the event loop, when the writer failed for good: end the process then."""
+        self._writer = writer
+        self._on_poisoned = on_poisoned
+        self._bytes_max = min(bytes_max, GROUP_BYTES_MAX)
+        self._wait_s_max = wait_s_max
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._jobs: SimpleQueue[list[bytes] | None] = SimpleQueue()
+        self._refusing: tuple[type[LogError], str] | None = None
+        self._bodies: list[bytes] = []
+        self._bytes = 0
+        self._collecting: _Landing | None = None
+        self._committing: _Landing | None = None
+        self._committing_since_s = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self.groups = 0
+        """Groups made durable."""
+        self.records = 0
+        """Records made durable."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What collects for the next group."""
+        return self._bytes
+
+    def append(self, body: bytes) -> asyncio.Future[int]:
+        """Hands over one record; the future holds the last durable sequence of its group once that is on stable storage.
+
+        Await it directly, without `shield`. Raises at once LogFullError, LogClosedError, or ValueError (a newline, or too long).
+        The future raises LogFullError (not stored), LogClosedError or LogError (perhaps stored).
+        """
+        size = self._bytes + len(body) + 1
+        if self._refusing is not None or size > self._bytes_max or len(body) > RECORD_BYTES_MAX or b"\n" in body:
+            raise self._refusal((body,))
+        self._bytes = size
+        self._bodies.append(body)
+        return self._collecting or self._collect()
+
+    def append_all(self, bodies: Sequence[bytes]) -> asyncio.Future[int]:
+        """As `append`, for records that are stored all or none, in one group. `bodies` holds at least one."""
+        size = self._bytes + sum(map(len, bodies)) + len(bodies)
+        if self._refusing is not None or size > self._bytes_max or not bodies or _unfit(bodies):
+            raise self._refusal(bodies)
+        self._bytes = size
+        self._bodies += bodies
+        return self._collecting or self._collect()
+
+    async def close(self) -> None:
+        """Refuses what comes now, waits until everything handed over before has landed or failed, ends the thread."""
+        if self._refusing is None or self._refusing[0] is not LogClosedError:
+            self._refusing = (LogClosedError, "this log is closing")
+        if self._thread is None or self._loop is None:
+            return
+        if self._committing is not None or self._collecting is not None:
+            self._drained = self._drained or self._loop.create_future()
+            await asyncio.shield(self._drained)
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._jobs.put(None)
+        self._thread.join()
+        self._thread = None
+
+    def _collect(self) -> _Landing:
+        """Opens the next group. It sets off when this turn of the event loop is over, so that requests that arrived together
+        share one sync even on an idle volume."""
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._commit_groups, args=(loop,), name="footfall-commit", daemon=True)
+            self._thread.start()
+        self._collecting = _Landing(loop=loop)
+        if self._committing is None:
+            loop.call_soon(self._set_off)
+        return self._collecting
+
+    def _set_off(self) -> None:
+        if self._committing is not None or self._collecting is None or self._loop is None:
+            return
+        bodies, self._bodies, self._bytes = self._bodies, [], 0
+        self._committing, self._collecting = self._collecting, None
+        self._committing_since_s = self._loop.time()
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._wait_s_max, self._look_at_clock)
+        self._jobs.put(bodies)
+
+    def _commit_groups(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The thread. One of our own with a SimpleQueue: at 64 callers an append costs the event loop 1.56 µs, of which the
+        switch between tasks is 1.0; with run_in_executor 1.82 µs, that is 16 µs more a group. A `shield` around the future would make
+        it 3.8 µs. (Python 3.11, records of 300 bytes, no disk; with one 1.9 µs, groups of 64, 130,000 records/s.)"""
+        writer, jobs = self._writer, self._jobs
+        while (bodies := jobs.get()) is not None:
+            last, error = 0, None
+            try:
+                writer.write(bodies)
+                last = writer.sync()
+            except BaseException as failure:  # noqa: BLE001 - whatever it was, the callers must hear of it
+                error = failure
+            try:
+                loop.call_soon_threadsafe(self._landed, last, len(bodies), error)
+            except RuntimeError:
+                return  # the loop is closed: nobody is left to tell
+
+    def _landed(self, last: int, count: int, error: BaseException | None) -> None:
+        landing, self._committing = self._committing, None
+        if self._refusing is not None and self._refusing[0] is LogFullError:
+            self._refusing = None  # the volume answers again
+        if error is None:
+            self.groups += 1
+            self.records += count
+            if landing is not None and not landing.done():
+                landing.set_result(last)
+        elif isinstance(error, LogFullError):
+            _fail(landing, error)
+        else:
+            self._poison(landing, error)
+        if self._collecting is not None:
+            self._set_off()
+        elif self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _poison(self, landing: _Landing | None, error: BaseException) -> None:
+        closed = error if isinstance(error, LogClosedError) else LogClosedError(f"the log failed: {type(error).__name__}")
+        self._refusing = (LogClosedError, closed.message)
+        _fail(landing, closed)
+        self._drop_collecting(closed)
+        self._on_poisoned(error)
+
+    def _look_at_clock(self) -> None:
+        """Runs once a `wait_s_max` under load, not once a group. Fails those who have waited that long, and refuses newcomers
+        until the volume answers: otherwise a stalled volume fills the memory with requests."""
+        self._watch = None
+        if self._committing is None or self._loop is None:
+            return
+        waited_s = self._loop.time() - self._committing_since_s
+        if waited_s < self._wait_s_max:
+            self._watch = self._loop.call_later(self._wait_s_max - waited_s, self._look_at_clock)
+            return
+        slow = f"the volume is slow: a group was not durable after {self._wait_s_max:g} s"
+        if self._refusing is None:
+            self._refusing = (LogFullError, slow)
+        _fail(self._committing, LogError(f"{slow}; it may or may not be stored"))
+        self._drop_collecting(LogFullError(slow))
+
+    def _drop_collecting(self, error: LogError) -> None:
+        landing, self._collecting = self._collecting, None
+        self._bodies, self._bytes = [], 0
+        _fail(landing, error)
+
+    def _refusal(self, bodies: Sequence[bytes]) -> Exception:
+        if self._refusing is not None:
+            kind, message = self._refusing
+            return kind(message)
+        if not bodies or _unfit(bodies) or sum(map(len, bodies)) + len(bodies) > self._bytes_max:
+            return ValueError(
+                f"a record is one line of at most {RECORD_BYTES_MAX} bytes, and one call brings 1 record or more, at most"
+                f" {self._bytes_max} bytes"
+            )
+        return LogFullError(f"{self._bytes} bytes wait for the volume already, at most {self._bytes_max} may")
+
+
+def _unfit(bodies: Sequence[bytes]) -> bool:
+    return any(b"\n" in body or len(body) > RECORD_BYTES_MAX for body in bodies)
+
+
+def _fail(landing: _Landing | None, error: LogError) -> None:
+    if landing is not None and not landing.done():
+        landing.set_exception(error)
+        landing.exception()  # seen: where every caller has gone away, that is no error of the event loop

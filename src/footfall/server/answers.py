@@ -1,0 +1,122 @@
+"""What the server says: the refusals of the door, their words, and the bytes of every answer.
+
+Order, status, code and wording are the contract of design sections 5.1 to 5.3. A refusal is a value; nothing here knows the
+protocol object it will be written to.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from footfall.errors import GRPC_CODES, InvalidEventError, Violation
+
+Headers = list[tuple[str, str]]
+
+JSON: Final[Headers] = [("content-type", "application/json")]
+EMPTY_OBJECT: Final = b"{}"
+"""The whole answer of a live platform: a JSON object without `code`, which mcm-cli would take for an error."""
+
+_BAD_REQUEST_TYPE: Final = "type.googleapis.com/google.rpc.BadRequest"
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An answer other than 200. `close`: the connection ends after it, because the rest of the request will not be read."""
+
+    status: int
+    message: str
+    violations: tuple[Violation, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    close: bool = False
+
+    def body(self) -> bytes:
+        return _encode({"code": GRPC_CODES[self.status], "message": self.message, "details": _details(self.violations)})
+
+    def head(self) -> Headers:
+        return [*JSON, *self.headers, *([("connection", "close")] if self.close else [])]
+
+
+def _details(violations: tuple[Violation, ...]) -> list[dict[str, Any]]:
+    return [{"@type": _BAD_REQUEST_TYPE, "field_violations": violations}] if violations else []
+
+
+EVENTS_PATH: Final = "/rmp/event/v1/platforms/{platform}/userevents"
+
+NO_SUCH_PATH: Final = Refusal(404, f"Not Found: events go to POST {EVENTS_PATH}", close=True)
+HOST_HEADER: Final = Refusal(400, "Bad Request: the Host header must come exactly once", close=True)
+LENGTH_REQUIRED: Final = Refusal(
+    411, "Length Required: send the body with a Content-Length header and without Transfer-Encoding", close=True
+)
+NO_KEY: Final = Refusal(
+    401,
+    "no API key: send it in the X-API-Key header",
+    headers=(("www-authenticate", 'ApiKey realm="footfall", header="X-API-Key"'),),
+)
+KEY_UNKNOWN: Final = Refusal(403, "API key not accepted: unknown here; use the key that was made for this platform id")
+KEY_MALFORMED: Final = Refusal(
+    403, "API key not accepted: its check characters do not match, so it was cut or mistyped; copy it again, whole"
+)
+KEY_REVOKED: Final = Refusal(403, "API key not accepted: it was revoked; make a new one with `footfall key create`")
+KEY_EXPIRED: Final = Refusal(403, "API key not accepted: it has expired; make a new one with `footfall key create`")
+FORM_BODY: Final = Refusal(415, "Unsupported Media Type: form bodies are not taken; set Content-Type: application/json")
+ENCODED_BODY: Final = Refusal(415, "Unsupported Media Type: this Content-Encoding is not taken; send the body uncompressed")
+BODY_LATE: Final = Refusal(408, "Request Timeout: the body did not arrive in time; send it again", close=True)
+BODY_CUT: Final = Refusal(
+    400,
+    "the body ended before its Content-Length",
+    violations=(Violation("", "The connection ended in the middle of the body: send the event again, whole.", "body_truncated"),),
+    close=True,
+)
+TOO_MANY_BYTES: Final = Refusal(503, "the server is holding too many bodies at once: try again", headers=(("retry-after", "1"),))
+NO_ROOM: Final = Refusal(
+    503, "not stored, there is no room just now: keep the event and send it again", headers=(("retry-after", "5"),)
+)
+NOT_KNOWN_STORED: Final = Refusal(
+    503, "not known to be stored: send it again with the same id and timestamp", headers=(("retry-after", "5"),)
+)
+STOPPING: Final = Refusal(503, "the server is stopping: try again", headers=(("retry-after", "1"),), close=True)
+INTERNAL: Final = Refusal(500, "internal error; the event may or may not be stored: send it again with the same id and timestamp")
+
+
+def method_not_allowed(allow: str) -> Refusal:
+    return Refusal(405, f"Method Not Allowed: use {allow}", headers=(("allow", allow),), close=True)
+
+
+def too_large(length: int, length_max: int) -> Refusal:
+    return Refusal(
+        413,
+        f"the body has {length} bytes, at most {length_max} are taken: send one event a request, with fewer items",
+        close=True,
+    )
+
+
+def key_without_scope(scope: str) -> Refusal:
+    return Refusal(403, f"this API key has the scope {scope}: sending events needs one made with `--scope ingest`")
+
+
+def unknown_platform(platform: str) -> Refusal:
+    return Refusal(404, f"no platform {_shown(platform)} here: check the platform id in the URL (capitals count)")
+
+
+def platform_disabled(platform: str) -> Refusal:
+    return Refusal(403, f"platform {platform} is disabled: ask whoever runs this server")
+
+
+def foreign_key(platform: str, key_platform: str) -> Refusal:
+    cure = "a test id and its live id have a key each" if _pair(platform) == _pair(key_platform) else "check both"
+    return Refusal(403, f"this API key was made for platform {key_platform}, the URL names {platform}: {cure}")
+
+
+def invalid(error: InvalidEventError) -> Refusal:
+    return Refusal(400, error.message, violations=error.violations)
+
+
+def _shown(platform: str) -> str:
+    """A platform id as it came, shortened and made printable: it is a stranger's text."""
+    return ascii(platform if len(platform) <= 80 else platform[:80] + "…")
+
+
+def _pair(platform: str) -> str:
+    return platform.removesuffix("_TEST")

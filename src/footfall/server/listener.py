@@ -1,0 +1,112 @@
+"""One HTTP listener: an embedded Granian server on the running event loop. The one door to Granian.
+
+Granian's own process manager is not used: its workers outlive a killed master and it gives up on a second crash within seconds
+(measured). Embedded, the process is ours; what is left to know is in the settings below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+from typing import Any, Protocol
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from footfall.errors import SettingsError
+
+_START_TIMEOUT_S = 5.0
+
+
+class RsgiApp(Protocol):
+    """What a listener serves."""
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None: ...
+
+
+def reserve_port(host: str, port: int) -> int:
+    """The port to listen on, 0 resolved to a free one. Raises `SettingsError` when somebody listens there already.
+
+    Granian binds with SO_REUSEPORT, so two servers on one port would both start and share the senders: a plain bind finds the
+    other one first.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+class Listener:
+    """An open listener. `start` returns once a connection is accepted, `stop` once the port is closed."""
+
+    def __init__(
+        self,
+        app: RsgiApp,
+        *,
+        host: str,
+        port: int,
+        connections_max: int,
+        idle_timeout_s: float,
+        header_bytes_max: int,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.scheme = "https" if tls else "http"
+        self._server = Server(
+            app,
+            address=host,
+            port=port,
+            interface=Interfaces.RSGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=4096,
+            backpressure=connections_max,  # Granian counts connections here, not requests
+            # one timeout covers the head of a request and the wait for the next one
+            http1_settings=HTTP1Settings(header_read_timeout=round(idle_timeout_s * 1000), max_buffer_size=header_bytes_max),
+            log_enabled=False,
+            ssl_cert=tls[0] if tls else None,
+            ssl_key=tls[1] if tls else None,
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    async def start(self) -> None:
+        self._serving = asyncio.create_task(self._server.serve())
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                while not await self._answers():
+                    if self._serving.done():
+                        self._serving.result()
+                        raise SettingsError(f"the listener on {self.url} ended at once")
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise SettingsError(f"the listener on {self.url} did not open within {_START_TIMEOUT_S:.0f} s") from None
+
+    async def stop(self) -> None:
+        """Closes the port. Requests being handled go on; wait for them before ending the loop."""
+        if self._serving is not None:
+            self._server.stop()
+            await self._serving
+
+    async def _answers(self) -> bool:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        try:
+            _, writer = await asyncio.open_connection(host, self.port)
+        except OSError:
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
