@@ -16,6 +16,7 @@ app = typer.Typer(
     name="footfall",
     help="User events of a marketplace: taken in, checked, durable.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -140,4 +140,4 @@ def _junit(cases: list[CaseResult], name: str) -> bytes:
         element = ElementTree.SubElement(suite, "testcase", classname="golive", name=case.case)
         if not case.green:
             ElementTree.SubElement(element, "failure", message="; ".join(case.missing))
-    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))

@@ -19,7 +19,8 @@ from footfall.cli.check import FileArgument, event_lines
 from footfall.cli.output import FAILED, REFUSED, USAGE, fail, print_json, results, talk
 from footfall.cli.platforms import JsonOption
 from footfall.client.answers import error_of
-from footfall.client.settings import event_url
+from footfall.client.settings import TIMEOUT_S, Settings, checked_settings
+from footfall.clock import SystemClock
 from footfall.delivery.transport import HttpTransport, Request
 from footfall.errors import ApiError, BadRequestError, FootfallError, NetworkError
 
@@ -55,7 +56,7 @@ def send(
 ) -> None:
     """Send events, one request each. Exit 1 when one was refused, 3 when the receiver cannot be reached."""
     key = _key(key, file)
-    sender = Sender(event_url(url, platform), key)
+    sender = Sender(_settings(url, platform, key))
     lines = list(event_lines(file))
     accepted = 0
     refused: list[Outcome] = []
@@ -82,9 +83,10 @@ def send(
 class Sender:
     """Posts bodies to one URL, a few at a time."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
-        self._headers = (("X-API-Key", key), ("Content-Type", "application/json"), ("Accept", "application/json"))
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        key = ("X-API-Key", settings.api_key)
+        self._headers = (key, ("Content-Type", "application/json"), ("Accept", "application/json"))
         self._transport = HttpTransport()
 
     def send_all(self, bodies: Iterable[bytes]) -> Iterator[Outcome | None]:
@@ -104,11 +106,13 @@ class Sender:
     def _send(self, index: int, body: bytes) -> Outcome | None:
         for attempt in range(_ATTEMPTS):
             try:
-                answer = self._transport.send(Request(url=self._url, headers=self._headers, body=body, timeout_s=10))
+                answer = self._transport.send(
+                    Request(url=self._settings.url, headers=self._headers, body=body, timeout_s=TIMEOUT_S)
+                )
             except NetworkError as error:
                 problem: ApiError | None = error
             else:
-                problem = error_of(answer)
+                problem = error_of(answer, secrets=(self._settings.api_key,), now_ms=SystemClock().now_ms())
             if problem is None:
                 return None
             if not _passes(problem) or attempt == _ATTEMPTS - 1:
@@ -119,6 +123,29 @@ class Sender:
             raise Unreachable(problem.message)
         violations = problem.violations if isinstance(problem, BadRequestError) else ()
         return Outcome(index=index, status=problem.status, message=problem.message, violations=violations)
+
+    def _post(self, body: bytes) -> ApiError | None:
+        request = Request(url=self._settings.url, headers=self._headers, body=body, timeout_s=TIMEOUT_S)
+        try:
+            answer = self._transport.send(request)
+        except NetworkError as error:
+            return error
+        if 200 <= answer.status < 300:
+            return None
+        return error_of(answer, secrets=(self._settings.api_key,), now_ms=SystemClock().now_ms())
+
+
+def _settings(url: str, platform: str, key: str) -> Settings:
+    return checked_settings(
+        base_url=url,
+        platform_id=platform,
+        api_key=key,
+        platform_name=None,
+        region=None,
+        currency=None,
+        timeout_s=TIMEOUT_S,
+        retries=0,
+    )
 
 
 def _passes(problem: FootfallError) -> bool:

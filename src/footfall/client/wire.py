@@ -16,7 +16,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ import msgspec
 from footfall.events.schema import Device, Event, Item, Money
 
 _MONEY_NAMES: Final = frozenset({"price", "revenue", "shipping_charge", "price_seller"})
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _has_needless_zero = re.compile(r"-?0[0-9]").match
 _nested_path = re.compile(r"(?:(device|revenue|shipping_charge)|items\[(\d{1,4})\](?:\.(price|price_seller))?)\.(.+)").fullmatch
@@ -128,7 +128,7 @@ def _event(given: Mapping[str, Any], currency: str) -> dict[str, Any]:
             if items := _items(value, currency):
                 members[name] = items
         else:
-            _set(members, name, value, name, currency)
+            _set(members, name, value, path=name, known=_EVENT, currency=currency)
     return members
 
 
@@ -150,24 +150,21 @@ def _part(value: object, struct: type[msgspec.Struct], names: Mapping[str, str],
         raise TypeError(f"{path} is a {struct.__name__} or a mapping, not {type(value).__name__}")
     members: dict[str, Any] = {}
     for name, member in given.items():
-        _set(members, name, member, f"{path}.{name}", currency)
+        _set(members, name, member, path=f"{path}.{name}", known=names, currency=currency)
     return members
 
 
-def _set(members: dict[str, Any], name: str, value: Any, path: str, currency: str) -> None:
-    if name in _MONEY_NAMES:
+def _set(members: dict[str, Any], name: str, value: Any, *, path: str, known: Mapping[str, str], currency: str) -> None:
+    if name in _MONEY_NAMES and name in known:
         if value is not None:
             members[name] = _money(value, path, currency)
         return
-    if name not in _KNOWN:
+    if name not in known:
         members[name] = value  # unknown: as it is, even null
     elif value or isinstance(value, (bool, float)):  # "", 0 and None mean absent
         members[name] = value
     if type(value) is not str:
         _refuse_non_finite(value, path)
-
-
-_KNOWN: Final = frozenset({*_EVENT.values(), *_DEVICE.values(), *_ITEM.values()})
 
 
 def _money(value: object, path: str, currency: str) -> dict[str, Any]:

@@ -94,7 +94,9 @@ _NO_SIGN_IN = (
 _ONLY_DEFAULT_WORD = (
     "an event arrived with a default word (guest, anonymous and the like) as user_id: leave user_id empty until sign-in"
 )
-_NO_PERSISTENT_ID = "an event arrived with user_id and without device.persistent_id: send both once the shopper has signed in"
+_NO_PERSISTENT_ID = (
+    "an event arrived with user_id and without a device.persistent_id of its own: send both once the shopper has signed in"
+)
 
 
 def cases_of(event: Event) -> tuple[str, ...]:
@@ -145,7 +147,10 @@ class Acceptance:
     def _is_signed_in_visitor(self, event: Event) -> bool:
         """Whether this is the second half of a login; else remembers what it may be the first half of, or why it is neither."""
         persistent_id = event.device.persistent_id if event.device is not None else ""
-        if event.user_id and is_default_word(event.user_id):  # a shared guest id must not pass for a sign-in, nor for logged out
+        # An id that many share must not pass for a sign-in, nor for one visitor.
+        if is_default_word(persistent_id):
+            persistent_id = ""
+        if event.user_id and is_default_word(event.user_id):
             self._near_misses.setdefault(IDENTITY_ACROSS_LOGIN, set()).add(_ONLY_DEFAULT_WORD)
         elif event.user_id and not persistent_id:
             self._near_misses.setdefault(IDENTITY_ACROSS_LOGIN, set()).add(_NO_PERSISTENT_ID)

@@ -74,6 +74,11 @@ class GroupCommit:
         """What collects for the next group."""
         return self._bytes
 
+    @property
+    def refusing(self) -> str | None:
+        """Why every `append` is refused just now: the volume is slow, or the log is closed. None: it is not."""
+        return self._refusing[1] if self._refusing is not None else None
+
     def append(self, body: bytes) -> asyncio.Future[int]:
         """Hands over one record; the future holds the last durable sequence of its group once that is on stable storage.
 

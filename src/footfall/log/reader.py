@@ -161,6 +161,8 @@ class _Stream:
         while position < upto:
             file = self._file_holding(position + 1)
             reached, damage = position, None
+            if file is not None:  # what recovery left out, because every reader had passed it, is no gap
+                reached = max(reached, file.require_header().first - 1)
             for entry in self._entries(file, position) if file is not None else ():
                 if isinstance(entry, Damage):
                     damage = entry

@@ -97,7 +97,7 @@ class Listener:
     async def stop(self) -> None:
         """Closes the port. Requests being handled go on; wait for them before ending the loop."""
         if self._serving is not None:
-            self._server.stop()
+            self._server.stop()  # type: ignore[no-untyped-call]
             await self._serving
 
     async def _answers(self) -> bool:

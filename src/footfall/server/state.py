@@ -13,7 +13,8 @@ import msgspec
 
 from footfall.clock import Clock
 from footfall.errors import RegistryError
-from footfall.registry.snapshot import Mode, Snapshot
+from footfall.registry.keys import Mode
+from footfall.registry.snapshot import Snapshot
 from footfall.registry.store import Registry
 
 logger = logging.getLogger("footfall.server")

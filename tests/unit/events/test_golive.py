@@ -118,13 +118,14 @@ def test_identity_across_login_takes_the_same_browser_without_and_then_with_a_us
         ((shopper("browser", "user"), shopper("browser")), "sign in"),
         ((shopper("browser"), shopper("other", "user")), "sign in"),
         ((shopper("browser", "user"),), "browse before"),
-        ((Event(event_type="HOME", user_id="user"),), "without device.persistent_id"),
+        ((Event(event_type="HOME", user_id="user"),), "without a device.persistent_id"),
         (
             (Event(event_type="HOME", custom_id="random"), Event(event_type="HOME", user_id="user")),
-            "without device.persistent_id",
+            "without a device.persistent_id",
         ),
         ((shopper("browser", "guest"), shopper("browser", "user")), "default word"),
         ((shopper("browser"), shopper("browser", "guest")), "default word"),
+        ((shopper("unknown"), shopper("unknown", "user")), "without a device.persistent_id"),
     ],
 )
 def test_identity_across_login_stays_red_and_says_why(events: tuple[Event, ...], word: str) -> None:
