@@ -120,7 +120,7 @@ def test_ctrl_c_stops_it_too(footfall: Footfall) -> None:
 def test_a_second_server_on_the_same_data_or_port_refuses_to_start(footfall: Footfall, tmp_path: Path) -> None:
     taken_data = footfall.cli("serve", "--port", "0", "--ops-port", "0")
     assert taken_data.returncode == 3
-    assert b"another process" in taken_data.stderr
+    assert b"another running process" in taken_data.stderr
     assert b"Traceback" not in taken_data.stderr
     other = Footfall(tmp_path / "other")
     taken_port = other.cli("serve", "--port", str(footfall.port), "--ops-port", "0")

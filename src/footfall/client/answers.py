@@ -168,7 +168,7 @@ def _origin(location: str) -> str:
         parts = urlsplit(location)
         host = parts.hostname
     except ValueError:
-        host = None
+        return "another path"
     return f"{parts.scheme or 'https'}://{_safe(host, ())}" if host else "another path"
 
 

@@ -229,7 +229,7 @@ def _cause(error: Exception, timeout_s: float) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted here ({getattr(error, 'verify_message', 'no reason given')})"
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or type(error).__name__})"
+        return f"TLS failed ({getattr(error, 'reason', None) or type(error).__name__})"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused; is the receiver running, and is the port right?"
     if isinstance(error, ConnectionError):

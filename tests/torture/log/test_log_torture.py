@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,12 +47,10 @@ def kill_and_look(tree: Path, *, kills: int) -> None:
     assert verify(tree).is_sound
 
 
-@pytest.mark.torture
 def test_twenty_kills_lose_nothing_that_was_confirmed(tmp_path: Path) -> None:
     kill_and_look(tmp_path, kills=20)
 
 
-@pytest.mark.torture
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_each_answer_comes_after_the_sync_that_came_after_the_write(tmp_path: Path) -> None:
     """Per answer: write(group) < fdatasync = 0 < answer; per segment: fsync(file) < rename < fsync(directory) < first answer."""
@@ -64,7 +63,7 @@ def test_each_answer_comes_after_the_sync_that_came_after_the_write(tmp_path: Pa
     state = "new"
     unsynced = renamed = False
     for line in trace.read_text(errors="replace").splitlines():
-        if re.search(r'write\(1\D', line):
+        if re.search(r"write\(1\D", line):
             answers += 1
             assert state == "named", line
             assert not unsynced, line
@@ -145,8 +144,6 @@ def test_running_out_of_names_is_running_out_of_room(small_volume: Path) -> None
         with pytest.raises(LogFullError):
             writer.write([b"a"])
         (small_volume / "5").unlink()
-        import time
-
         deadline_s = time.monotonic() + 5
         while time.monotonic() < deadline_s:
             try:
