@@ -13,17 +13,16 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from local_server import LocalServer
 from rich.console import Console
-from rich.panel import Panel
 from rich.syntax import Syntax
 
 from footfall import AddToWishlist, BadRequestError, Client, Device, Home, Item, Land, Money, PageView, Search
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "three_events.py"
-console = Console(width=min(110, Console().width), highlight=False)
+console = Console(width=min(120, Console().width) if Console().is_terminal else 120, highlight=False)
 began = time.monotonic()
 
 
@@ -39,7 +38,7 @@ def main() -> None:
             shell("footfall serve", f"takes events at {server.url}")
 
             title("2", "examples/three_events.py, sent to the test platform")
-            console.print(Syntax.from_path(str(EXAMPLE), line_range=(15, 46), theme="ansi_dark", background_color="default"))
+            console.print(code(body_of_the_example(), "python"))
             run_example(server, window, mode="test")
 
             title("3", "The go-live table, so far")
@@ -79,33 +78,26 @@ def run_example(server: LocalServer, window: Window, *, mode: str) -> None:
     }
     console.print(f"[bold green]$[/] MCM_MODE={mode} python examples/three_events.py")
     done = subprocess.run([sys.executable, str(EXAMPLE)], env={**os.environ, **settings}, capture_output=True, text=True)
-    for number, (sent, status, answer) in enumerate(window.take()):
-        if number == 0:
-            first_event_after(mode)
-        console.print(
-            Panel(
-                Syntax(sent, "json", theme="ansi_dark", background_color="default", word_wrap=True),
-                title="request",
-                title_align="left",
-                border_style="blue",
-            )
-        )
-        console.print(
-            Panel(
-                Syntax(answer, "json", theme="ansi_dark", background_color="default", word_wrap=True),
-                title=f"answer {status}",
-                title_align="left",
-                border_style="green",
-            )
-        )
+    for number, exchange in enumerate(window.take()):
+        if number == 0 and mode == "test":
+            console.print(f"[dim]first event accepted {exchange.at_s - began:.1f} s after the start of this demo[/]\n")
+        show_exchange(exchange)
     console.print(done.stdout or done.stderr)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
 
 
-def first_event_after(mode: str) -> None:
-    if mode == "test":
-        console.print(f"[dim]first event accepted {time.monotonic() - began:.1f} s after the start of this demo[/]")
+def body_of_the_example() -> str:
+    source = EXAMPLE.read_text()
+    return source[source.index("def main") : source.index("def show")].rstrip() + "\n"
+
+
+def show_exchange(exchange: Exchange) -> None:
+    console.print(f"[blue]→[/] POST {exchange.path}   X-API-Key: {masked(exchange.key)}")
+    console.print(code(compact(exchange.sent), "json"))
+    console.print(f"[green]←[/] {exchange.status}")
+    console.print(code(compact(exchange.answer), "json"))
+    console.print()
 
 
 def wrong_event(server: LocalServer) -> None:
@@ -115,7 +107,7 @@ def wrong_event(server: LocalServer) -> None:
     "userId": "null",                                # a word for "nobody", not a user
     "items": [{"price": {"currency": "USD", "amount": 5}}],   # which item?
 })"""
-    console.print(Syntax(source, "python", theme="ansi_dark", background_color="default"))
+    console.print(code(source, "python"))
     with Client(base_url=server.url, platform_id="SHOP_TEST", api_key=server.keys["SHOP_TEST"]) as client:
         try:
             client.insert_event(
@@ -158,12 +150,23 @@ def rest_of_the_shop(server: LocalServer) -> None:
 # -- looking over the example's shoulder
 
 
+class Exchange(NamedTuple):
+    """One request and its answer, as they went by."""
+
+    path: str
+    key: str
+    sent: Any
+    status: int
+    answer: Any
+    at_s: float
+
+
 class Window:
     """A plain pass-through on loopback that remembers what went by, so that the demo can show the wire without touching the
     example. Not part of Footfall: an ordinary run has nothing in between."""
 
     def __init__(self, port: int) -> None:
-        self._seen: list[tuple[str, int, str]] = []
+        self._seen: list[Exchange] = []
         seen = self._seen
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -176,8 +179,16 @@ class Window:
                 answer = onward.getresponse()
                 content = answer.read()
                 onward.close()
-                head = f"POST {self.path}\nX-API-Key: {masked(self.headers['X-API-Key'])}\n\n"
-                seen.append((head + pretty(body), answer.status, pretty(content)))
+                seen.append(
+                    Exchange(
+                        self.path,
+                        self.headers["X-API-Key"],
+                        json.loads(body),
+                        answer.status,
+                        json.loads(content),
+                        time.monotonic(),
+                    )
+                )
                 self.send_response(answer.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
@@ -198,7 +209,7 @@ class Window:
         self._server.shutdown()
         self._server.server_close()
 
-    def take(self) -> list[tuple[str, int, str]]:
+    def take(self) -> list[Exchange]:
         taken = self._seen.copy()
         self._seen.clear()
         return taken
@@ -213,11 +224,8 @@ def title(number: str, text: str) -> None:
 
 def shell(command: str, output: str, *, syntax: str = "") -> None:
     console.print(f"[bold green]$[/] {command}")
-    console.print(
-        Syntax(output.rstrip(), syntax, theme="ansi_dark", background_color="default", word_wrap=True)
-        if syntax
-        else output.rstrip()
-    )
+    console.print(code(output.rstrip(), syntax) if syntax else output.rstrip(), markup=False)
+    console.print()
 
 
 def golive(server: LocalServer) -> str:
@@ -228,8 +236,20 @@ def masked(key: str) -> str:
     return f"{key[:18]}…{key[-4:]}"
 
 
-def pretty(body: bytes) -> str:
-    return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+def compact(value: Any, *, depth: int = 0) -> str:
+    """JSON with a line for each member down to a report's event, and everything below that in one line."""
+    if not isinstance(value, dict) or not value or (depth and not any(isinstance(inner, dict) for inner in value.values())):
+        return json.dumps(value, ensure_ascii=False)
+    pad = "  " * (depth + 1)
+    inner = {
+        name: compact(member, depth=depth + 1) if name in ("test", "event") else json.dumps(member)
+        for name, member in value.items()
+    }
+    return "{\n" + ",\n".join(f'{pad}"{name}": {text}' for name, text in inner.items()) + "\n" + "  " * depth + "}"
+
+
+def code(text: str, language: str) -> Syntax:
+    return Syntax(text, language, theme="ansi_dark", background_color="default", word_wrap=True)
 
 
 if __name__ == "__main__":

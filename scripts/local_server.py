@@ -21,7 +21,12 @@ class LocalServer:
     """`footfall serve` in a process of its own, on free ports, with the pair SHOP and SHOP_TEST and a key for each."""
 
     def __init__(self, data: Path, *, quiet: bool, port: int = 0, ops_port: int = 0) -> None:
-        self._environment = {**os.environ, "FOOTFALL_DATA": str(data), "FOOTFALL_DURABILITY__ACCEPT_TMPFS": "true"}
+        self._environment = {
+            **os.environ,
+            "FOOTFALL_DATA": str(data),
+            "FOOTFALL_DURABILITY__ACCEPT_TMPFS": "true",
+            "COLUMNS": "120",
+        }
         self._quiet = quiet
         self.port = port or _free_port()
         self.ops_port = ops_port or _free_port()

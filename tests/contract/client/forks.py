@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from footfall import AsyncClient, Client, Device
 
@@ -43,7 +44,13 @@ def wait_for(child: int) -> None:
 
 def used_then_forked(client: Client) -> None:
     send(client, "parent-1")
-    child = in_child(lambda: (send(client, "child-1"), send(client, "child-2"), client.close()))  # type: ignore[arg-type,func-returns-value]
+
+    def work() -> None:
+        send(client, "child-1")
+        send(client, "child-2")
+        client.close()
+
+    child = in_child(work)
     send(client, "parent-2")
     wait_for(child)
     send(client, "parent-3")
@@ -51,7 +58,7 @@ def used_then_forked(client: Client) -> None:
 
 def preloaded(client: Client) -> None:
     """gunicorn --preload: made in the master, never used there, workers send."""
-    for child in [in_child(lambda number=number: send(client, f"worker-{number}")) for number in range(3)]:  # type: ignore[misc]
+    for child in [in_child(partial(send, client, f"worker-{number}")) for number in range(3)]:
         wait_for(child)
 
 
@@ -86,7 +93,7 @@ def in_flight(client: Client) -> None:
         thread.start()
     try:
         for number in range(15):
-            wait_for(in_child(lambda number=number: send(client, f"child-{number}")))  # type: ignore[misc]
+            wait_for(in_child(partial(send, client, f"child-{number}")))
     finally:
         stop.set()
         for thread in threads:
@@ -96,15 +103,18 @@ def in_flight(client: Client) -> None:
 
 def made_and_forked_at_once(client: Client) -> None:
     """The fork comes while user agents are being warmed; the child needs them too."""
-    wait_for(in_child(lambda: (Device.from_user_agent("Mozilla/5.0 (iPhone)"), send(client, "child-1"))))  # type: ignore[arg-type,func-returns-value]
+
+    def work() -> None:
+        Device.from_user_agent("Mozilla/5.0 (iPhone)")
+        send(client, "child-1")
+
+    wait_for(in_child(work))
 
 
 def closed_in_the_parent(client: Client) -> None:
     send(client, "parent-1")
-    child_may_send = threading.Event()
     child = in_child(lambda: send(client, "child-1"))
     client.close()
-    child_may_send.set()
     wait_for(child)
 
 
