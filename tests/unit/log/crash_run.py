@@ -10,7 +10,7 @@ from footfall.log.disk import Disk
 from footfall.log.reader import SegmentReader
 from footfall.log.segments import SegmentWriter
 from footfall.log.verify import verify
-from tests.unit.log.crash_disk import CrashDisk
+from tests.unit.log.crash_disk import CrashDisk, Death
 
 TREE = Path("/data/log")
 
@@ -30,9 +30,14 @@ class Life:
         self.written: set[bytes] = set()
         self.serial = 0
 
-    def run(self, *, deaths: int = 3) -> None:
+    def run(self, *, deaths: int = 4) -> None:
         for _ in range(deaths):
-            self._session()
+            if self.chance.random() < 0.5:
+                self.disk.calls_left = self.chance.randrange(60)
+            try:
+                self._session()
+            except Death:
+                pass
             self._look(self.disk, "as the machine sees it")
             if self.chance.random() < 0.25:
                 self.disk = self.disk.kill()
@@ -79,5 +84,5 @@ class Life:
         if "recovery" in when and "before" not in when:
             missing = {sequence for sequence, body in self.acknowledged.items() if found.get(sequence) != body}
             assert not missing, f"{when}: acknowledged records are gone"
-            assert verify(TREE, disk=disk).is_sound
+            assert verify(TREE, disk=disk).is_sound, f"{when}: damage"
             assert len(disk.names(TREE / "w0")) < 40

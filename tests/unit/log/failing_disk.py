@@ -18,7 +18,9 @@ CHANGING = frozenset(
 class FailingDisk(Disk):
     """Passes everything on to `inner`; counts the calls named in `calls` and lets number `fail_at` (from 1) fail."""
 
-    def __init__(self, inner: Disk, *, error: int, fail_at: int = 0, calls: frozenset[str] = CHANGING, for_ever: bool = False) -> None:
+    def __init__(
+        self, inner: Disk, *, error: int, fail_at: int = 0, calls: frozenset[str] = CHANGING, for_ever: bool = False
+    ) -> None:
         self.inner = inner
         self.error = error
         self.fail_at = fail_at
