@@ -33,6 +33,7 @@ from footfall.server.settings import LimitSettings
 ROOT: Final = Path(__file__).parent.parent
 EXAMPLE: Final = ROOT / "examples" / "three_events.py"
 _PART: Final = re.compile(r"(<!-- made from code: ([a-z_ ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TOLD_DEFAULT: Final = re.compile(r"\s*\[default: (.*?)\]")
 _ANY_MARK: Final = re.compile(r"<!-- (?:made from code: |end)")
 
 
@@ -105,7 +106,7 @@ def _command(path: tuple[str, ...], function: Callable[..., Any]) -> str:
         required = parameter.default is inspect.Parameter.empty
         shown = _argument(name, info) if isinstance(info, ArgumentInfo) else _option(name, kind, info)
         usage.append(shown if required or shown.startswith("[") else f"[{shown}]")
-        default = "required" if required else _default(parameter.default)
+        default = "required" if required else _default(parameter.default, info)
         rows.append((f"`{shown}`", _help(info), default, f"`{info.envvar}`" if info.envvar else ""))
     own = table("Argument or option", "What it is", "Default", "Environment", rows=rows)
     return f"### `{' '.join(path)}`\n\n{inspect.getdoc(function)}\n\n```text\n{' '.join(usage)}\n```\n\n{own}"
@@ -116,7 +117,9 @@ def _argument(name: str, info: ArgumentInfo) -> str:
 
 
 def _option(name: str, kind: Any, info: OptionInfo) -> str:
-    names = list(info.param_decls or ()) or ["--" + name.replace("_", "-")]
+    # inside Annotated the first name lands where the default would be
+    first = (info.default,) if isinstance(info.default, str) else ()
+    names = [*first, *(info.param_decls or ())] or ["--" + name.replace("_", "-")]
     kind = next((one for one in get_args(kind) if one is not type(None)), kind) if get_origin(kind) else kind
     if kind is bool:
         return ", ".join(names)
@@ -125,18 +128,19 @@ def _option(name: str, kind: Any, info: OptionInfo) -> str:
     elif kind is Path:
         placeholder = "FILE" if info.file_okay else "DIR"
     else:
-        placeholder = "N" if kind is int else names[0].lstrip("-").upper().replace("-", "_")
+        placeholder = "N" if kind is int else names[0].lstrip("-").rpartition("-")[2].upper()
     return f"{', '.join(names)} {info.metavar or placeholder}"
 
 
 def _help(info: ArgumentInfo | OptionInfo) -> str:
-    return re.sub(r"\s*\[default: .*?\]", "", info.help or "")
+    return _TOLD_DEFAULT.sub("", info.help or "")
 
 
-def _default(value: object) -> str:
-    if value is None or value is False or value == "":
-        return ""
-    return f"`{value}`"
+def _default(value: object, info: ArgumentInfo | OptionInfo) -> str:
+    told = _TOLD_DEFAULT.search(info.help or "")  # where the value itself comes from the settings
+    if told:
+        return f"`{told[1]}`"
+    return "" if value is None or value is False or value == "" else f"`{value}`"
 
 
 # -- settings

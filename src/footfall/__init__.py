@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from footfall.events.schema import Device, Event, Item, Money, QualityWarning
 
-__version__: Final = "0.1.0"
+__version__: Final[str] = "0.1.0"
 
 __all__ = [
     "AddToCart",

@@ -1,8 +1,8 @@
 """The client for code under asyncio: `Client` with an `await`.
 
-It sends through the same transport, in threads of its own. Measured, that is within a fifth of a native asyncio client, and it
-spares the shop that client: no loop is bound to the object, so it survives a fork, a second `asyncio.run` and being used from
-several loops (docs/adr/0001).
+It sends through the same transport, in threads of its own. That costs about 30 µs of processor time an event over a native
+asyncio client (124 against 92, measured in one run), and buys what such a client cannot give: no loop is bound to the object, so
+it survives a fork, a second `asyncio.run` and being used from several loops (docs/adr/0001).
 """
 
 from __future__ import annotations

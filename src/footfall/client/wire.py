@@ -81,13 +81,11 @@ def check_keywords(fields: Iterable[str]) -> None:
 
 
 def encoded(members: Mapping[str, Any]) -> bytes:
-    """The JSON of `members`. Text that no UTF-8 can hold, or an integer over 64 bits, raises ValueError."""
+    """The JSON of `members`. Text that no UTF-8 can hold raises ValueError, objects of no JSON kind TypeError."""
     try:
         return _encode(members)
     except UnicodeEncodeError:  # its cause would hold the text
         raise ValueError("the event holds text with a lone surrogate, which JSON cannot carry") from None
-    except OverflowError:
-        raise ValueError("the event holds an integer of more than 64 bits") from None
 
 
 def timestamp_ms(value: object) -> int:

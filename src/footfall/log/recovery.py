@@ -39,13 +39,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """A directory as found. `last` is that of the undamaged records, never below `durable`."""
+    """A directory as found. `last` is that of the undamaged records, never below `durable`. `unsealed` older segments are whole
+    but for the seal, which a power cut took after a killed writer had written it."""
 
     listing: Listing
     durable: int
     last: int
     sealed: bool
     problems: tuple[Problem, ...]
+    unsealed: tuple[SegmentName, ...] = ()
 
 
 class Succession(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,15 +86,20 @@ def survey(disk: Disk, directory: Path) -> Survey:
     listing = list_segments(disk, directory)
     mark = read_watermark(disk, directory / WATERMARK_NAME) or 0
     problems: list[Problem] = []
+    unsealed: list[SegmentName] = []
     for name, following in zip(listing.segments, listing.segments[1:], strict=False):
-        problems += _older_problems(disk, directory, name, next_base=following.base)
+        problem, is_sealed = _older(disk, directory, name, next_base=following.base)
+        if problem is not None:
+            problems.append(problem)
+        elif not is_sealed:
+            unsealed.append(name)
     if not listing.segments:
         if mark:
             problems.append(Problem(name=None, offset=0, reason="no segment is left", first=1, last=mark))
         return Survey(listing=listing, durable=mark, last=mark, sealed=True, problems=tuple(problems))
     last, durable, sealed, found = _newest(disk, directory, listing.segments[-1], mark)
     problems += found
-    return Survey(listing=listing, durable=durable, last=last, sealed=sealed, problems=tuple(problems))
+    return Survey(listing=listing, durable=durable, last=last, sealed=sealed, problems=tuple(problems), unsealed=tuple(unsealed))
 
 
 def describe(directory: Path, problems: tuple[Problem, ...]) -> str:
@@ -126,6 +133,10 @@ def prepare(plan: Succession, found: Survey) -> OpenSegment | None:
         if problem.name != newest:
             _succeed(plan, problem.name, last=problem.last, salvage=True, seal=True).close()
             replaced.append(problem.name)
+    for index, name in enumerate(found.listing.segments[:-1]):
+        if name in found.unsealed:
+            _succeed(plan, name, last=found.listing.segments[index + 1].base - 1, salvage=False, seal=True).close()
+            replaced.append(name)
     if newest is not None and not found.sealed:
         salvage = any(problem.name == newest for problem in found.problems)
         current = _succeed(plan, newest, last=found.last, salvage=salvage, seal=False)
@@ -134,21 +145,22 @@ def prepare(plan: Succession, found: Survey) -> OpenSegment | None:
     return current
 
 
-def _older_problems(disk: Disk, directory: Path, name: SegmentName, *, next_base: int) -> Iterator[Problem]:
-    """A segment followed by another was whole and durable before the other began."""
+def _older(disk: Disk, directory: Path, name: SegmentName, *, next_base: int) -> tuple[Problem | None, bool]:
+    """A segment followed by another was whole and durable before the other began: what is wrong with it, and is it sealed?"""
     file = SegmentFile(disk, directory, name)
     try:
         if file.header is None:
-            yield Problem(name=name, offset=0, reason="the first line is damaged", first=name.base, last=next_base - 1)
-            return
+            return Problem(name=name, offset=0, reason="the first line is damaged", first=name.base, last=next_base - 1), False
         seal = file.seal()
         last, offset = (seal.last, file.size()) if seal is not None else _end_of_records(file)
         if seal is None and last != next_base - 1:
-            yield Problem(name=name, offset=offset, reason="records end early", first=last + 1, last=next_base - 1)
-        elif last < next_base - 1:
-            yield Problem(name=None, offset=0, reason="a segment is missing", first=last + 1, last=next_base - 1)
-        elif last > next_base - 1:
-            yield Problem(name=name, offset=offset, reason="overlaps the next segment", first=name.base, last=next_base - 1)
+            return Problem(name=name, offset=offset, reason="records end early", first=last + 1, last=next_base - 1), False
+        if last < next_base - 1:
+            return Problem(name=None, offset=0, reason="a segment is missing", first=last + 1, last=next_base - 1), True
+        if last > next_base - 1:
+            reason = "overlaps the next segment"
+            return Problem(name=name, offset=offset, reason=reason, first=name.base, last=next_base - 1), True
+        return None, seal is not None
     finally:
         file.close()
 

@@ -7,7 +7,7 @@ them) to one segment at a time. The promises, and where they are kept:
 - `write` puts every byte or none: after a short write the segment is cut back, durably, before anything else is written;
 - `sync` publishes the watermark only after fdatasync returned, and a segment's name was durable before its first record;
 - after a failed sync, or any error of a write that is not "full", nothing more is written through this handle, ever;
-- the newest segment is never removed, by nobody.
+- the newest segment is never removed, by anybody.
 
 A full volume is an ordinary state: everything that needs room may fail with `LogFullError` and is tried again by the next write,
 recovery included, so that a server starts on a full volume, serves its readers and takes events again once there is room.

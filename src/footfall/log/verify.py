@@ -85,8 +85,9 @@ class _Count:
         alive = disk.is_locked(directory / LOCK_NAME)
         durable = read_watermark(disk, directory / WATERMARK_NAME)  # before the files: what it says is in them
         names = list_segments(disk, directory).segments
-        for name in names:
-            self._segment(name, newest=name == names[-1], durable=durable or 0)
+        for index, name in enumerate(names):
+            following = names[index + 1].base if index + 1 < len(names) else None
+            self._segment(name, next_base=following, durable=durable or 0)
         if durable is not None and self._last < durable:
             self._damage("durable", 0, f"records {self._last + 1} to {durable} were durable and are missing")
         aside = directory / QUARANTINE_NAME
@@ -97,7 +98,7 @@ class _Count:
             torn_tails=tuple(self._torn), damages=tuple(self._damages),
         )  # fmt: skip
 
-    def _segment(self, name: SegmentName, *, newest: bool, durable: int) -> None:
+    def _segment(self, name: SegmentName, *, next_base: int | None, durable: int) -> None:
         file = SegmentFile(self._disk, self._directory, name)
         try:
             self._bytes += file.size()
@@ -108,7 +109,7 @@ class _Count:
                 return
             self._first = self._first or file.header.first
             self._last = file.header.first - 1
-            self._entries(file, newest=newest, durable=durable)
+            self._entries(file, next_base=next_base, durable=durable)
         finally:
             file.close()
 
@@ -116,11 +117,14 @@ class _Count:
         if self._first and name.base != self._last + 1:
             self._damage(name.file, 0, f"begins at {name.base}, the segment before ends at {self._last}")
 
-    def _entries(self, file: SegmentFile, *, newest: bool, durable: int) -> None:
+    def _entries(self, file: SegmentFile, *, next_base: int | None, durable: int) -> None:
         groups, records = self._groups, self._records
         for entry in file.entries():
             if isinstance(entry, Damage):
-                torn = newest and entry.sequence > max(durable, _told(file, entry))
+                if next_base is None:
+                    torn = entry.sequence > max(durable, _told(file, entry))
+                else:
+                    torn = entry.sequence == next_base  # only the seal is torn, the next opening seals it again
                 place = DamagedPlace(file=f"{self._writer}/{file.name.file}", offset=entry.offset, reason=entry.reason)
                 (self._torn if torn else self._damages).append(place)
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -30,7 +31,7 @@ from footfall import (
     Violation,
 )
 from footfall.clock import ManualClock
-from footfall.delivery.transport import HttpTransport, Response, ScriptedTransport, Transport
+from footfall.delivery.transport import HttpTransport, Request, Response, ScriptedTransport, Transport
 
 EVENT: Mapping[str, Any] = {"event_type": "HOME", "channel_type": "SITE", "user_id": "user-4711"}
 Insert = Callable[..., Answer]
@@ -251,16 +252,15 @@ def test_many_events_at_once_all_arrive_over_a_bounded_number_of_connections(rec
 
 
 def test_a_cancelled_call_lets_its_caller_go_at_once(receiver: Receiver) -> None:
+    release = threading.Event()
+
     class Hanging(ScriptedTransport):
-        def send(self, request: Any) -> Response:
+        def send(self, request: Request) -> Response:
             loop.call_soon_threadsafe(sending.set)
-            asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
+            assert release.wait(10)
             return super().send(request)
 
     async def run() -> None:
-        nonlocal loop
-        loop = asyncio.get_running_loop()
-        transport = Hanging()
         client = AsyncClient(platform_id="SHOP", api_key="key", base_url=receiver.url, transport=transport)
         call = asyncio.create_task(client.insert_event(EVENT))
         await sending.wait()
@@ -271,9 +271,10 @@ def test_a_cancelled_call_lets_its_caller_go_at_once(receiver: Receiver) -> None
         release.set()
         await client.aclose()
 
-    loop: asyncio.AbstractEventLoop
-    sending, release = asyncio.Event(), asyncio.Event()
-    asyncio.run(run())
+    transport, sending = Hanging(), asyncio.Event()
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        runner.run(run())
 
 
 class TestRetries:

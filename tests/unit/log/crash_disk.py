@@ -69,6 +69,10 @@ class CrashDisk(Disk):
         survivor.root = self.root
         return survivor
 
+    def free_locks(self) -> None:
+        """What `kill` does to locks, on a disk that others go on using."""
+        self._locks.clear()
+
     def lose_power(self, seed: int) -> CrashDisk:
         chance = random.Random(seed)
         survivor = CrashDisk(free_bytes=self.free)

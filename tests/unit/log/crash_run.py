@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from tests.unit.log.crash_disk import CrashDisk, Death
+
 from footfall.clock import ManualClock
 from footfall.log.disk import Disk
 from footfall.log.reader import SegmentReader
 from footfall.log.segments import SegmentWriter
 from footfall.log.verify import verify
-from tests.unit.log.crash_disk import CrashDisk, Death
 
 TREE = Path("/data/log")
 
@@ -35,7 +36,7 @@ class Life:
             if self.chance.random() < 0.5:
                 self.disk.calls_left = self.chance.randrange(60)
             try:
-                self._session()
+                self._serve()
             except Death:
                 pass
             self._look(self.disk, "as the machine sees it")
@@ -50,7 +51,7 @@ class Life:
         assert writer.write([b"fresh"]) == writer.last
         writer.close()
 
-    def _session(self) -> None:
+    def _serve(self) -> None:
         writer = open_writer(self.disk)
         assert writer.durable == writer.last >= max(self.acknowledged, default=0)
         # what recovery made durable may be shown, and is thereby promised
