@@ -63,7 +63,8 @@ class ApiError(FootfallError):
 
 
 class RejectedError(ApiError):
-    """A 4xx answer. Sending the same again unchanged will not help, except after 408 and 429."""
+    """A 4xx answer, or a 3xx, which would carry the key elsewhere. Sending the same again unchanged will not help, except after
+    408 and 429."""
 
 
 class BadRequestError(RejectedError):

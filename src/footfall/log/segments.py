@@ -16,6 +16,7 @@ recovery included, so that a server starts on a full volume, serves its readers 
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ class SegmentWriter:
         *,
         writer: str = "w0",
         segment_bytes: int = SEGMENT_BYTES,
+        segment_age_s_max: float = math.inf,
         free_bytes_min: int | None = None,
         accept_tmpfs: bool = False,
         quarantine_corrupt: bool = False,
@@ -61,7 +63,8 @@ class SegmentWriter:
     ) -> Self:
         """Takes the directory, makes it where it is missing, recovers what a predecessor left.
 
-        `free_bytes_min` is what a write leaves free on the volume (default: two segments). `passed` (writer → sequence) says what
+        A segment is closed at `segment_bytes`, or by the first write after `segment_age_s_max`, since retention takes whole ones
+        only. `free_bytes_min` is what a write leaves free on the volume (default: two segments). `passed` (writer → sequence) says what
         no reader needs any more: recovery does not copy it. Raises LogLockedError, LogCorruptError (not with
         `quarantine_corrupt`), LogFullError when there is not even room for the directory, LogError for the rest.
         """
@@ -78,7 +81,8 @@ class SegmentWriter:
             passed=(passed or {}).get(writer, 0),
         )  # fmt: skip
         opened = cls(
-            plan, lock=lock, clock=clock, segment_bytes=segment_bytes, quarantine_corrupt=quarantine_corrupt,
+            plan, lock=lock, clock=clock, segment_bytes=segment_bytes, segment_age_s_max=segment_age_s_max,
+            quarantine_corrupt=quarantine_corrupt,
             free_bytes_min=2 * segment_bytes if free_bytes_min is None else free_bytes_min,
         )  # fmt: skip
         try:
@@ -98,6 +102,7 @@ class SegmentWriter:
         lock: int,
         clock: Clock,
         segment_bytes: int,
+        segment_age_s_max: float,
         free_bytes_min: int,
         quarantine_corrupt: bool,
     ) -> None:
@@ -107,6 +112,8 @@ class SegmentWriter:
         self._lock = lock
         self._clock = clock
         self._segment_bytes = segment_bytes
+        self._segment_age_s_max = segment_age_s_max
+        self._segment_since_s = clock.monotonic_s()
         self._free_bytes_min = free_bytes_min
         self._quarantine_corrupt = quarantine_corrupt
         self._segment: OpenSegment | None = None
@@ -213,13 +220,19 @@ class SegmentWriter:
         if not self._recovered:
             self._recover()
         segment = self._segment
-        if segment is not None and segment.offset + payload_bytes > self._segment_bytes and segment.groups:
+        if segment is not None and segment.groups and self._is_finished(segment, payload_bytes):
             self.sync()
             self._seal(segment)
             self._segment = segment = None
         if segment is None:
             self._segment = segment = self._create()
+            self._segment_since_s = self._clock.monotonic_s()
         return segment
+
+    def _is_finished(self, segment: OpenSegment, payload_bytes: int) -> bool:
+        if segment.offset + payload_bytes > self._segment_bytes:
+            return True
+        return self._clock.monotonic_s() - self._segment_since_s > self._segment_age_s_max
 
     def _create(self) -> OpenSegment:
         base = self._last + 1

@@ -64,6 +64,17 @@ def test_segments_rotate_by_size_and_are_read_as_one(tmp_path: Path) -> None:
     assert [record.body for record in SegmentReader(tmp_path).scan()] == [b"%03d" % number * 30 for number in range(100)]
 
 
+def test_segments_rotate_by_age_so_that_retention_can_take_them(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with SegmentWriter.open(tmp_path, segment_age_s_max=3600, clock=clock) as writer:
+        for number in range(4):
+            writer.write([b"%d" % number])
+            clock.advance(1801)
+    assert [name.read_bytes().count(b"#group") for name in sorted((tmp_path / "w0").glob("*.log"))] == [2, 2]
+    assert [record.body for record in SegmentReader(tmp_path).scan()] == [b"0", b"1", b"2", b"3"]
+    assert remove_sealed(tmp_path / "w0", sealed_before_ms=clock.now_ms()).segments == 1
+
+
 def test_unsealed_records_are_copied_never_appended_to_and_files_do_not_pile_up() -> None:
     disk = CrashDisk()
     for life in range(30):
