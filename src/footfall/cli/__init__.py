@@ -12,10 +12,13 @@ _NEEDED = ("typer", "rich", "granian", "sqlalchemy")
 
 
 def main() -> None:
-    """Entry point. Exit status: 0 done, 1 the input was refused, 2 usage, 3 the system failed."""
-    if any(find_spec(name) is None for name in _NEEDED):
-        sys.stderr.write("The footfall command needs the server packages:\n\n    pip install 'footfall[server]'\n")
-        sys.exit(2)
-    from footfall.cli.app import run
+    """Entry point. Exit status: 0 done, 1 the input was refused, 2 usage, 3 the system failed; 130 after Ctrl-C."""
+    try:
+        if any(find_spec(name) is None for name in _NEEDED):
+            sys.stderr.write("The footfall command needs the server packages:\n\n    pip install 'footfall[server]'\n")
+            sys.exit(2)
+        from footfall.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules load; later the commands see to it
+        sys.exit(130)

@@ -1,34 +1,45 @@
-"""The tree of commands. Each command's own module holds what it does; names, flags and exit statuses are a contract."""
+"""The command line as a process: runs a command, and turns whatever ends it into one line and an exit status.
+
+    0 done      1 the input was refused      2 usage      3 the system failed
+    130 Ctrl-C  141 the reader of our output went away (`footfall log cat | head`), both in silence
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib.metadata import version as distribution_version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from footfall.cli import check, configure, golive, keys, logs, platforms, send, serve, tail
-from footfall.cli.output import FAILED, REFUSED, USAGE, talk
+from footfall import __version__
+from footfall.cli.output import FAILED, REFUSED, USAGE, complain
+from footfall.cli.tree import Root, branch
 from footfall.errors import FootfallError, InvalidEventError, RegistryRefusedError, SettingsError
 
-app = typer.Typer(
-    name="footfall",
-    help="User events of a marketplace: taken in, checked, durable.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("serve")(serve.serve)
-app.add_typer(platforms.app, name="platform")
-app.add_typer(keys.app, name="key")
-app.command("send")(send.send)
-app.command("check")(check.check)
-app.command("golive")(golive.golive)
-app.command("tail")(tail.tail)
-app.add_typer(logs.app, name="log")
-app.command("config")(configure.config)
+_READER_GONE = 141  # what a shell shows of a process that SIGPIPE ended
+
+
+class _App(Root):
+    """Typer would answer a closed pipe with status 1, which here means that the input was refused."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().main(*arguments, **options)
+        finally:
+            _flush()
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            value = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_output()
+            raise typer.Exit(_READER_GONE) from None
+        return value
+
+
+app = branch("User events of a marketplace: taken in, checked, durable.", cls=_App)
 
 
 @app.callback()
@@ -36,26 +47,47 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
-        sys.stdout.write(f"footfall {distribution_version('footfall')}\n")
+        sys.stdout.write(f"footfall {__version__}\n")
         raise typer.Exit
 
 
 def run() -> None:
-    """Runs the command line of this process and ends it. An error of ours is one line, never a traceback."""
+    """Runs the command line of this process and ends it. What we foresaw is one line, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows question marks, not a traceback
     try:
         app()
     except FootfallError as error:
-        talk.print(f"[bold red]error[/] {_plain(error.message)}", soft_wrap=True)
+        complain(error.message)
         sys.exit(_status(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `footfall log cat | head`
-        sys.stderr.close()
-        sys.exit(141)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        complain(f"{place}{error.strerror or type(error).__name__}")
+        sys.exit(FAILED)
 
 
-def _plain(message: str) -> str:
-    return message.replace("[", "\\[")
+def _flush() -> None:
+    """Hands the output over while its failure can still be told; at the interpreter's end it could not."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        sys.exit(_READER_GONE)
+    except OSError:
+        _forget_output()
+        raise
+
+
+def _forget_output() -> None:
+    """What is still buffered has no reader: it goes nowhere, quietly, when the interpreter flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _status(error: FootfallError) -> int:

@@ -6,31 +6,101 @@ footfall-data/
     golive/SHOP_TEST.json   where `golive --reset` made a fresh start
     log/live/w0/            the durable log: events of live platform ids, by writer
     log/test/w0/            events of test platform ids
+
+Only `footfall serve` and `footfall platform add` make it; whoever merely asks leaves no trace.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from footfall.registry.store import FILE_NAME, Registry
+from footfall.cli.output import FAILED, REFUSED, fail, marked, talk
+from footfall.errors import RegistryError, RegistryRefusedError
 
-WRITER = "w0"
-TREES = ("live", "test")
+if TYPE_CHECKING:
+    from footfall.registry.store import Registry
+
+WRITER: Final = "w0"
+TREES: Final = ("live", "test")
+DEFAULT_DATA: Final = Path("footfall-data")
+_OTHER_DIRECTORY: Final = "--data or FOOTFALL_DATA chooses another directory"
 
 DataOption = Annotated[
     Path,
-    typer.Option("--data", envvar="FOOTFALL_DATA", help="The data directory.", file_okay=False),
+    typer.Option("--data", metavar="DIR", envvar="FOOTFALL_DATA", help="The data directory.", file_okay=False, readable=False),
 ]
-DEFAULT_DATA = Path("footfall-data")
 
 
 def tree(data: Path, mode: str) -> Path:
     return data / "log" / mode
 
 
-def existing_registry(data: Path) -> Registry | None:
-    """The registry where there is one: commands that only read make no directory."""
-    return Registry.in_directory(data) if (data / FILE_NAME).exists() else None
+def note_absence(data: Path) -> None:
+    """Says on stderr that there is no data directory: a mistyped path must not pass for an empty log."""
+    with explained(data):
+        if not data.exists():
+            talk().print(f"there is no data directory {marked(str(data))} yet; {_OTHER_DIRECTORY}", soft_wrap=True)
+
+
+@contextmanager
+def new_registry(data: Path) -> Iterator[Registry]:
+    """The registry of a data directory; both are made when there is none."""
+    from footfall.registry.store import Registry  # its SQL library costs 0.2 s, which `footfall check` shall not pay
+
+    with explained(data):
+        registry = Registry.in_directory(data)
+    with registry, _trouble_explained(data):
+        yield registry
+
+
+@contextmanager
+def found_registry(data: Path) -> Iterator[Registry | None]:
+    """The registry where there is one."""
+    from footfall.registry.store import FILE_NAME, Registry
+
+    with explained(data):
+        exists = (data / FILE_NAME).exists()
+    if not exists:
+        yield None
+        return
+    with _trouble_explained(data), Registry(f"sqlite:///{data / FILE_NAME}") as registry:
+        yield registry
+
+
+@contextmanager
+def required_registry(data: Path) -> Iterator[Registry]:
+    """The registry, or exit 1 with what to do."""
+    with found_registry(data) as registry:
+        if registry is None:
+            fail(f"no platforms in {data}; make a pair with `footfall platform add SHOP`; {_OTHER_DIRECTORY}", REFUSED)
+        yield registry
+
+
+@contextmanager
+def explained(data: Path) -> Iterator[None]:
+    """A data directory that cannot be used is one line and exit 3."""
+    try:
+        yield
+    except OSError as error:
+        fail(f"the data directory {data} cannot be used ({error.strerror}); {_OTHER_DIRECTORY}", FAILED)
+    except RegistryError as error:
+        fail(_registry_trouble(error, data), FAILED)
+
+
+@contextmanager
+def _trouble_explained(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except RegistryRefusedError:
+        raise
+    except RegistryError as error:
+        fail(_registry_trouble(error, data), FAILED)
+
+
+def _registry_trouble(error: RegistryError, data: Path) -> str:
+    return f"{error.message}; look at {data}: who owns it, whether it may be written, whether its volume is full"

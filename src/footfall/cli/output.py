@@ -1,27 +1,51 @@
-"""How commands speak: results to stdout, talk to stderr, errors in one plain line with an exit status."""
+"""How commands speak: results to stdout, talk to stderr, errors in one plain line with an exit status.
+
+Nothing that came from outside may steer a terminal, so texts of events, files and the command line go through `plain`. Rich is
+imported only by what needs it: a command that prints lines for a program starts without it.
+"""
 
 from __future__ import annotations
 
 import datetime
 import sys
-from typing import Any, NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-REFUSED = 1
-USAGE = 2
-FAILED = 3
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-talk = Console(stderr=True, highlight=False)
-results = Console(highlight=False)
+REFUSED: Final = 1
+USAGE: Final = 2
+FAILED: Final = 3
+
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+_AGES: Final = ((86_400, "day"), (3600, "h"), (60, "min"))
+
+
+@cache
+def results() -> Console:
+    """Standard output, for people. Coloured on a terminal only, and not with NO_COLOR."""
+    return _console(stderr=False)
+
+
+@cache
+def talk() -> Console:
+    """Standard error: what a person wants to know and a program does not."""
+    return _console(stderr=True)
+
+
+def complain(message: str) -> None:
+    """One line about what went wrong, and what to do about it."""
+    talk().print(f"[bold red]error[/] {marked(message)}", soft_wrap=True)
 
 
 def fail(message: str, status: int) -> NoReturn:
-    talk.print(f"[bold red]error[/] {escape(message)}", soft_wrap=True)
+    complain(message)
     raise typer.Exit(status)
 
 
@@ -34,16 +58,73 @@ def print_bytes(line: bytes) -> None:
     sys.stdout.buffer.write(line + b"\n")
 
 
-def table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, header_style="bold")
+def print_line(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def plain(text: str) -> str:
+    """One line without control characters: neither line breaks nor what a terminal would obey."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def marked(text: str) -> str:
+    """`plain` text that stays itself inside Rich's markup."""
+    return plain(text).replace("\\", "\\\\").replace("[", "\\[") if "[" in text or "\\" in text else plain(text)
+
+
+def table(*columns: str, ids: int = 1) -> Table:
+    """A table without lines; the first `ids` columns are never broken."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        made.add_column(column, no_wrap=index < ids)
+    return made
+
+
+def print_table(rows: Table) -> None:
+    """Prints it as wide as the terminal, or wider where an id would break: the terminal may fold the line, a copy stays whole."""
+    from rich.measure import Measurement
+
+    console = results()
+    wide = console.options.update(width=100_000)
+    width = max(console.width, Measurement.get(console, wide, rows).minimum)
+    console.print(rows, width=width, crop=False, overflow="ignore")
 
 
 def when(unix_ms: int | None) -> str:
-    """A time for people: UTC, to the second; a dash for never."""
+    """A time for people: UTC, to the minute; a dash for never."""
     if unix_ms is None:
         return "–"
     try:
         moment = datetime.datetime.fromtimestamp(unix_ms / 1000, tz=datetime.UTC)
     except (OverflowError, ValueError, OSError):
         return str(unix_ms)
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def age(unix_ms: int | None, *, now_ms: int) -> str:
+    """How long ago, in at most eleven characters."""
+    if unix_ms is None:
+        return ""
+    seconds = (now_ms - unix_ms) // 1000
+    for unit_s, name in _AGES:
+        count = seconds // unit_s
+        if count >= 1:
+            return f"{count} {name}{'s' if name == 'day' and count > 1 else ''} ago"
+    return "just now"
+
+
+def counted(count: int, noun: str) -> str:
+    """"1 event", "1,000 events"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - called while BrokenPipeError is handled; `run` knows what to do, Rich would exit with 1
+
+    return PipedConsole(stderr=stderr, highlight=False)
