@@ -14,7 +14,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
@@ -72,7 +72,7 @@ def part(name: str, *, page: str) -> str:
     return PARTS[kind](argument) if argument else PARTS[kind]()
 
 
-def table(*head: str, rows: list[tuple[str, ...]]) -> str:
+def table(*head: str, rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
@@ -81,21 +81,25 @@ def table(*head: str, rows: list[tuple[str, ...]]) -> str:
 
 
 def commands() -> str:
-    return "\n\n".join(_command(path, function) for path, function in _commands(app, ("footfall",)))
+    return "\n\n".join(_command(path, function) for path, function in _commands(typer.main.get_command(app), ("footfall",)))
 
 
 def command_list() -> str:
-    rows = [(f"`{' '.join(path)}`", _first_sentence(function.__doc__)) for path, function in _commands(app, ("footfall",))]
+    rows = [
+        (f"`{' '.join(path)}`", _first_sentence(function.__doc__))
+        for path, function in _commands(typer.main.get_command(app), ("footfall",))
+    ]
     return table("Command", "What it does", rows=rows)
 
 
-def _commands(tree: typer.Typer, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Callable[..., Any]]]:
-    for group in tree.registered_groups:
-        assert isinstance(group.typer_instance, typer.Typer)
-        yield from _commands(group.typer_instance, (*path, str(group.name)))
-    for command in tree.registered_commands:
-        assert command.callback is not None
-        yield (*path, str(command.name)), command.callback
+def _commands(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Callable[..., Any]]]:
+    """Every command, in the order of `--help`, with the function that Typer wrapped."""
+    for name in tree.commands:
+        command = tree.commands[name]
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+        else:
+            yield (*path, name), inspect.unwrap(command.callback)
 
 
 def _command(path: tuple[str, ...], function: Callable[..., Any]) -> str:

@@ -1,19 +1,18 @@
 """The command line as a process: runs a command, and turns whatever ends it into one line and an exit status.
 
-    0 done      1 the input was refused      2 usage      3 the system failed
-    130 Ctrl-C  141 the reader of our output went away (`footfall log cat | head`), both in silence
+0 done      1 the input was refused      2 usage      3 the system failed
+130 Ctrl-C  141 the reader of our output went away (`footfall log cat | head`), both in silence
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from footfall import __version__
-from footfall.cli.output import FAILED, REFUSED, USAGE, complain
+from footfall.cli.output import FAILED, REFUSED, USAGE, complain, forget_output
 from footfall.cli.tree import Root, branch
 from footfall.errors import FootfallError, InvalidEventError, RegistryRefusedError, SettingsError
 
@@ -34,7 +33,7 @@ class _App(Root):
             value = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            _forget_output()
+            forget_output()
             raise typer.Exit(_READER_GONE) from None
         return value
 
@@ -42,13 +41,19 @@ class _App(Root):
 app = branch("User events of a marketplace: taken in, checked, durable.", cls=_App)
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         sys.stdout.write(f"footfall {__version__}\n")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """The flags before the command."""
 
 
 def run() -> None:
@@ -72,22 +77,11 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_output()
+        forget_output()
         sys.exit(_READER_GONE)
-    except OSError:
-        _forget_output()
-        raise
-
-
-def _forget_output() -> None:
-    """What is still buffered has no reader: it goes nowhere, quietly, when the interpreter flushes at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    except OSError as error:
+        forget_output()
+        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def _status(error: FootfallError) -> int:

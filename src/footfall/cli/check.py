@@ -1,26 +1,28 @@
-"""`footfall check`: the rules and warnings of the server, offline, for a file of events."""
+"""`footfall check`: the rules and warnings of the server, offline, for a file of events.
+
+For programs every event is one line of JSON. People get each kind of finding explained a few times with its place, and then the
+counts: a thousand events with the same mistake are one mistake.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Annotated
+from typing import Final
 
 import msgspec
 import typer
-from rich.markup import escape
 
-from footfall.cli.output import REFUSED, fail, print_json, results, talk
-from footfall.cli.platforms import JsonOption
+from footfall.cli.lines import EventLine, FileArgument, event_lines, hint_at_shape
+from footfall.cli.output import REFUSED, JsonOption, counted, indented, marked, print_json, print_table, results, table, talk
 from footfall.clock import SystemClock
 from footfall.errors import InvalidEventError, Violation
 from footfall.events.intake import read_event
 from footfall.events.quality import warnings
-from footfall.events.schema import QualityWarning
+from footfall.events.schema import Event, QualityWarning
+from footfall.server.settings import LimitSettings
 
-FileArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one JSON object a line; - reads standard input.")]
+EXPLAINED_MAX: Final = 3
+"""How often one kind of finding is explained in full."""
+_BODY_BYTES_MAX: Final = LimitSettings().body_bytes_max
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,52 +35,108 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(file: FileArgument, json: JsonOption = False) -> None:
-    """Check events offline: what the server would refuse, and what it would warn of. Exit 1 when one would be refused."""
+    """Check events offline, by the rules and warnings of the server.
+
+    Exit 1 when one would be refused.
+    """
     now_ms = SystemClock().now_ms()
-    counts = {"events": 0, "refused": 0, "warned": 0}
-    for index, line in enumerate(event_lines(file)):
-        verdict = judge(line, index=index, now_ms=now_ms)
-        counts["events"] += 1
-        counts["refused"] += not verdict.ok
-        counts["warned"] += bool(verdict.warnings)
+    summary = _Summary()
+    for line in event_lines(file):
+        verdict = judge(line, now_ms=now_ms)
+        summary.add(verdict)
         if json:
             print_json(verdict)
         else:
-            _print(verdict)
-    talk.print(f"{counts['events']} events: {counts['refused']} would be refused, {counts['warned']} have warnings")
-    if counts["refused"]:
+            summary.explain(verdict, line)
+    if not json:
+        summary.print()
+    if summary.first_refused is not None and summary.refused == summary.events:
+        hint_at_shape(summary.first_refused)
+    (talk() if json else results()).print(summary.text())
+    if summary.refused:
         raise typer.Exit(REFUSED)
 
 
-def judge(line: bytes, *, index: int, now_ms: int) -> Verdict:
+def judge(line: EventLine, *, now_ms: int) -> Verdict:
     try:
-        event = read_event(line, now_ms=now_ms).event
+        event = accepted_event(line, now_ms=now_ms)
     except InvalidEventError as error:
-        return Verdict(index=index, ok=False, errors=error.violations)
-    return Verdict(index=index, ok=True, warnings=warnings(event, now_ms=now_ms))
+        return Verdict(index=line.index, ok=False, errors=error.violations)
+    return Verdict(index=line.index, ok=True, warnings=warnings(event, now_ms=now_ms))
 
 
-def event_lines(file: str) -> Iterator[bytes]:
-    """The lines of FILE or, for `-`, of standard input, without blank ones."""
-    try:
-        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as opened:
-            for line in opened:
-                if line.strip():
-                    yield line.strip(b"\r\n")
-    except OSError as error:
-        fail(f"{file} cannot be read: {error.strerror}", REFUSED)
+def accepted_event(line: EventLine, *, now_ms: int) -> Event:
+    """The event in a line as a server would take it, its limit of size included. Raises `InvalidEventError`."""
+    if len(line.body) > _BODY_BYTES_MAX:
+        raise InvalidEventError(_TOO_LARGE.description, (_TOO_LARGE,))
+    return read_event(line.body, now_ms=now_ms).event
 
 
-def _print(verdict: Verdict) -> None:
-    if verdict.ok and not verdict.warnings:
-        results.print(f"[green]ok[/]       event {verdict.index}")
-    for violation in verdict.errors:
-        _print_finding("[red]refused[/] ", verdict.index, violation)
-    for warning in verdict.warnings:
-        _print_finding("[yellow]warning[/] ", verdict.index, warning)
+_TOO_LARGE: Final = Violation(
+    "", f"The event has more than {_BODY_BYTES_MAX:,} bytes, which a server refuses (413): send fewer items.", "body_too_large"
+)
 
 
-def _print_finding(label: str, index: int, finding: Violation | QualityWarning) -> None:
-    field = f"  {finding.field}" if finding.field else ""
-    results.print(f"{label} event {index}{escape(field)}  [dim]{finding.reason}[/]")
-    results.print(f"         {escape(finding.description)}", soft_wrap=True)
+class _Kind(msgspec.Struct):
+    """One reason, and how often it came; `first` is the line it came on first."""
+
+    label: str
+    reason: str
+    count: int = 0
+    first: int = 0
+
+
+class _Summary:
+    """The running counts."""
+
+    def __init__(self) -> None:
+        self.events = self.refused = self.warned = 0
+        self.first_refused: bytes | None = None
+        self._kinds: dict[tuple[str, str], _Kind] = {}
+
+    def add(self, verdict: Verdict) -> None:
+        self.events += 1
+        self.refused += not verdict.ok
+        self.warned += bool(verdict.warnings)
+
+    def explain(self, verdict: Verdict, line: EventLine) -> None:
+        """Counts the findings of an event, and prints those of a kind that has not been explained often."""
+        if self.first_refused is None and not verdict.ok:
+            self.first_refused = line.body
+        findings: tuple[Violation | QualityWarning, ...] = (*verdict.errors, *verdict.warnings)
+        for finding in findings:
+            label = "warning" if isinstance(finding, QualityWarning) else "refused"
+            kind = self._kinds.setdefault((label, finding.reason), _Kind(label=label, reason=finding.reason, first=line.number))
+            kind.count += 1
+            if kind.count <= EXPLAINED_MAX:
+                results().print(_explanation(finding, label, line), soft_wrap=True)
+
+    def print(self) -> None:
+        """The table of kinds, where some were counted and not explained."""
+        kinds = sorted(self._kinds.values(), key=lambda kind: (kind.label, -kind.count, kind.reason))
+        if not any(kind.count > EXPLAINED_MAX for kind in kinds):
+            return
+        rows = table("", "reason", "findings", "first in line", ids=2)
+        for column in rows.columns[2:]:
+            column.justify = "right"
+        for kind in kinds:
+            rows.add_row(_coloured(kind.label), marked(kind.reason), f"{kind.count:,}", f"{kind.first:,}")
+        print_table(rows)
+        results().print(f"[dim]{EXPLAINED_MAX} of each kind are shown above; --json lists all[/]\n")
+
+    def text(self) -> str:
+        if not self.refused and not self.warned:
+            return f"[green]{counted(self.events, 'event')}[/]: nothing to mend" if self.events else "0 events"
+        refused = f"[red]{self.refused:,} would be refused[/]" if self.refused else "none would be refused"
+        warned = f"[yellow]{self.warned:,} with warnings[/]" if self.warned else "none with warnings"
+        return f"{counted(self.events, 'event')}: {refused}, {warned}"
+
+
+def _explanation(finding: Violation | QualityWarning, label: str, line: EventLine) -> str:
+    field = f"  [bold]{marked(finding.field)}[/]" if finding.field else ""
+    head = f"{_coloured(label)}  event {line.index} (line {line.number}){field}  [dim]{marked(finding.reason)}[/]"
+    return f"{head}\n{indented(marked(finding.description), cells=9, width=results().width)}\n"
+
+
+def _coloured(label: str) -> str:
+    return f"[red]{label}[/]" if label == "refused" else f"[yellow]{label}[/]"

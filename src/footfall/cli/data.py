@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from footfall.cli.output import FAILED, REFUSED, fail, marked, talk
+from footfall.cli.output import FAILED, REFUSED, fail, marked, say
 from footfall.errors import RegistryError, RegistryRefusedError
 
 if TYPE_CHECKING:
     from footfall.registry.store import Registry
 
 WRITER: Final = "w0"
+REGISTRY_NAME: Final = "registry.db"
 TREES: Final = ("live", "test")
 DEFAULT_DATA: Final = Path("footfall-data")
 _OTHER_DIRECTORY: Final = "--data or FOOTFALL_DATA chooses another directory"
@@ -44,7 +45,7 @@ def note_absence(data: Path) -> None:
     """Says on stderr that there is no data directory: a mistyped path must not pass for an empty log."""
     with explained(data):
         if not data.exists():
-            talk().print(f"there is no data directory {marked(str(data))} yet; {_OTHER_DIRECTORY}", soft_wrap=True)
+            say(f"there is no data directory {marked(str(data))} yet; {_OTHER_DIRECTORY}")
 
 
 @contextmanager
@@ -61,14 +62,14 @@ def new_registry(data: Path) -> Iterator[Registry]:
 @contextmanager
 def found_registry(data: Path) -> Iterator[Registry | None]:
     """The registry where there is one."""
-    from footfall.registry.store import FILE_NAME, Registry
-
     with explained(data):
-        exists = (data / FILE_NAME).exists()
+        exists = (data / REGISTRY_NAME).exists()
     if not exists:
         yield None
         return
-    with _trouble_explained(data), Registry(f"sqlite:///{data / FILE_NAME}") as registry:
+    from footfall.registry.store import Registry
+
+    with _trouble_explained(data), Registry(f"sqlite:///{data / REGISTRY_NAME}") as registry:
         yield registry
 
 

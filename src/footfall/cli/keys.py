@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from footfall.cli.data import DEFAULT_DATA, DataOption, existing_registry
-from footfall.cli.output import USAGE, fail, print_json, results, table, talk, when
-from footfall.cli.platforms import JsonOption
+from footfall.cli.data import DEFAULT_DATA, DataOption, found_registry, note_absence, required_registry
+from footfall.cli.output import (
+    FAILED,
+    USAGE,
+    JsonOption,
+    age,
+    fail,
+    forget_output,
+    marked,
+    print_json,
+    print_line,
+    print_table,
+    say,
+    table,
+    when,
+)
+from footfall.cli.tree import branch
 from footfall.clock import SystemClock
-from footfall.registry.snapshot import ApiKey
-from footfall.registry.store import Registry
 
-app = typer.Typer(help="API keys.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from footfall.registry.snapshot import ApiKey
+
+app = branch("API keys.")
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -40,11 +56,17 @@ def create(
 ) -> None:
     """Make a key. Standard output holds the key alone: it is not shown again."""
     lifetime_ms = None if expires is None else _lifetime_ms(expires)
-    with Registry.in_directory(data) as registry:
+    with required_registry(data) as registry:
         key, kept = registry.create_key(platform, scope=scope.value, name=name, expires_in_ms=lifetime_ms)
-    print(key)  # noqa: T201
+        try:
+            print_line(key)
+            sys.stdout.flush()
+        except OSError as error:  # nobody has seen it, and nobody ever will
+            registry.revoke_key(kept.id)
+            forget_output()
+            fail(f"the key could not be handed over ({error.strerror}), so {kept.id} is revoked again", FAILED)
     until = f"expires {when(kept.expires_at)} UTC" if kept.expires_at else "never expires"
-    talk.print(f"{kept.id}  {until}  ({kept.scope} on {kept.platform}; this is the only time the key is shown)", soft_wrap=True)
+    say(f"{kept.id}  {until}  ({kept.scope} on {kept.platform}; this is the only time the key is shown)")
 
 
 @app.command("list")
@@ -54,36 +76,29 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """All keys, without the keys: id, scope, last four characters, state."""
-    registry = existing_registry(data)
-    keys = registry.keys(platform) if registry else []
-    now_ms = SystemClock().now_ms()
+    note_absence(data)
+    with found_registry(data) as registry:
+        keys = registry.keys(platform) if registry else []
     if json:
         print_json([{name: getattr(key, name) for name in key.__struct_fields__} for key in keys])
         return
     if not keys:
-        talk.print("no keys yet; make one with: footfall key create SHOP_TEST")
+        say("no keys yet; make one with: footfall key create SHOP_TEST")
         return
-    rows = table("id", "platform", "scope", "name", "ends in", "state", "expires (UTC)", "last used (UTC)")
+    now_ms = SystemClock().now_ms()
+    rows = table("id", "platform", "scope", "ends", "valid until", "last used", "name", ids=6)
     for key in keys:
-        rows.add_row(
-            key.id,
-            key.platform,
-            key.scope,
-            key.name,
-            key.last4,
-            _state(key, now_ms),
-            when(key.expires_at),
-            when(key.last_used_at),
-        )
-    results.print(rows)
+        used = age(key.last_used_at, now_ms=now_ms) or "never"
+        rows.add_row(key.id, key.platform, key.scope, key.last4, _validity(key, now_ms), used, marked(key.name))
+    print_table(rows)
 
 
 @app.command("revoke")
 def revoke(key_id: Annotated[str, typer.Argument(metavar="KEY_ID")], data: DataOption = DEFAULT_DATA) -> None:
     """End a key. Running servers refuse it within seconds."""
-    with Registry.in_directory(data) as registry:
+    with required_registry(data) as registry:
         kept = registry.revoke_key(key_id)
-    talk.print(f"{kept.id} is revoked; running servers follow within seconds")
+    say(f"{kept.id} is revoked; running servers follow within seconds")
 
 
 def _lifetime_ms(text: str) -> int:
@@ -93,7 +108,9 @@ def _lifetime_ms(text: str) -> int:
     return int(match[1]) * _UNITS_MS[match[2]]
 
 
-def _state(key: ApiKey, now_ms: int) -> str:
+def _validity(key: ApiKey, now_ms: int) -> str:
     if key.revoked_at is not None:
-        return "revoked"
-    return "active" if key.is_active(now_ms) else "expired"
+        return "[red]revoked[/]"
+    if not key.is_active(now_ms):
+        return "[yellow]expired[/]"
+    return when(key.expires_at)[:10] if key.expires_at else "for ever"

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, NamedTuple
+from typing import Annotated, BinaryIO, Final
 
+import msgspec
 import typer
 
-from footfall.cli.output import FAILED, USAGE, complain, fail, talk
+from footfall.cli.output import FAILED, USAGE, fail, say
 
 LINE_BYTES_MAX: Final = 1 << 20
 """Receivers take 64 KiB an event; what is longer than this is no event, and need not be read to the end to be refused."""
@@ -18,7 +19,7 @@ LINE_BYTES_MAX: Final = 1 << 20
 FileArgument = Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one JSON object a line; - reads standard input.")]
 
 
-class EventLine(NamedTuple):
+class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     """`index` counts the lines that hold something, from 0; `number` is the line of the file, from 1. A body longer than
     `LINE_BYTES_MAX` is cut one byte above it."""
 
@@ -38,10 +39,10 @@ def event_lines(file: str) -> Iterator[EventLine]:
         for number, line in enumerate(_lines(opened, file), 1):
             body = line.strip(b"\r\n")
             if not body.isspace() and body:
-                yield EventLine(index, number, body)
+                yield EventLine(index=index, number=number, body=body)
                 index += 1
     if index == 0:
-        talk().print("no events came: each line holds one JSON object")
+        say("no events came: each line holds one JSON object")
 
 
 def count_events(file: str) -> int | None:
@@ -55,7 +56,7 @@ def count_events(file: str) -> int | None:
 def hint_at_shape(first: bytes) -> None:
     """Says what to do when the first line looks like the beginning of a JSON array, or of an object spread over lines."""
     if first.strip() in {b"[", b"{", b"[{"} or first.lstrip().startswith(b"["):
-        talk().print("this looks like one JSON document, not one event a line; to make lines of it: jq -c '.[]? // .' FILE")
+        say("this looks like one JSON document, not one event a line; to make lines of it: jq -c '.[]? // .' FILE")
 
 
 def _opened(file: str) -> BinaryIO:
@@ -73,5 +74,4 @@ def _lines(opened: BinaryIO, file: str) -> Iterator[bytes]:
                 rest = opened.readline(LINE_BYTES_MAX + 1)  # passed over
             yield line
     except OSError as error:
-        complain(f"{file} cannot be read: {error.strerror}")
-        raise typer.Exit(USAGE if isinstance(error, IsADirectoryError) else FAILED) from None
+        fail(f"{file} cannot be read: {error.strerror}", FAILED)

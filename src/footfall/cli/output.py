@@ -7,7 +7,9 @@ imported only by what needs it: a command that prints lines for a program starts
 from __future__ import annotations
 
 import datetime
+import os
 import sys
+import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 REFUSED: Final = 1
 USAGE: Final = 2
 FAILED: Final = 3
+INTERRUPTED: Final = 130
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -39,9 +42,14 @@ def talk() -> Console:
     return _console(stderr=True)
 
 
+def say(markup: str) -> None:
+    """A word to the person, on stderr."""
+    talk().print(markup, soft_wrap=True)
+
+
 def complain(message: str) -> None:
     """One line about what went wrong, and what to do about it."""
-    talk().print(f"[bold red]error[/] {marked(message)}", soft_wrap=True)
+    say(f"[bold red]error[/] {marked(message)}")
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -70,6 +78,13 @@ def plain(text: str) -> str:
 def marked(text: str) -> str:
     """`plain` text that stays itself inside Rich's markup."""
     return plain(text).replace("\\", "\\\\").replace("[", "\\[") if "[" in text or "\\" in text else plain(text)
+
+
+def indented(text: str, *, cells: int, width: int) -> str:
+    """Paragraphs for people, folded between words; nothing else is ever broken."""
+    gap = " " * cells
+    lines = textwrap.wrap(text, max(width - cells, 40), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(gap + line for line in lines)
 
 
 def table(*columns: str, ids: int = 1) -> Table:
@@ -116,8 +131,19 @@ def age(unix_ms: int | None, *, now_ms: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """"1 event", "1,000 events"."""
+    """ "1 event", "1,000 events"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def forget_output() -> None:
+    """What is still buffered cannot be written: let it go nowhere, quietly, instead of failing again at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _console(*, stderr: bool) -> Console:
@@ -125,6 +151,6 @@ def _console(*, stderr: bool) -> Console:
 
     class PipedConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise  # noqa: PLE0704 - called while BrokenPipeError is handled; `run` knows what to do, Rich would exit with 1
+            raise  # the BrokenPipeError being handled: `app` knows what to do, Rich would exit with 1
 
     return PipedConsole(stderr=stderr, highlight=False)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from footfall.cli.data import TREES, tree
+from footfall.errors import LogError
 from footfall.events.schema import Event
 from footfall.log.api import Record
 from footfall.log.reader import SegmentReader, merge_by
+
+_FIRST_WINDOW: Final = 1_000
+"""Records that `newest` looks at first, from the end; ten times as many each time they were not enough."""
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,8 +34,9 @@ class _Head(msgspec.Struct):
     received_at: int
 
 
-decode_record: Final = msgspec.json.Decoder(EventRecord).decode
-_decode_head: Final = msgspec.json.Decoder(_Head).decode
+_Form = TypeVar("_Form", EventRecord, _Head)
+_EVENT_RECORD: Final = msgspec.json.Decoder(EventRecord)
+_HEAD: Final = msgspec.json.Decoder(_Head)
 
 
 def readers(data: Path) -> list[SegmentReader]:
@@ -45,14 +51,40 @@ def records(data: Path, *, platform: str | None = None) -> Iterator[Record]:
             yield record
 
 
+def newest(reader: SegmentReader, *, upto: Mapping[str, int], platform: str | None, count: int) -> list[Record]:
+    """The last `count` records of each writer at or before `upto`, looked for from the end: ten lines of a long log are cheap."""
+    found: list[Record] = []
+    for writer, last in upto.items():
+        window, after = _FIRST_WINDOW, last
+        kept: deque[Record] = deque(maxlen=count)
+        while after > 0 and len(kept) < count:
+            after, window = max(0, last - window), window * 10
+            seen = (record for record in reader.scan_writer(writer, after=after) if record.sequence <= last)
+            kept = deque((record for record in seen if is_of(record, platform)), maxlen=count)
+        found += kept
+    return found
+
+
+def understood(record: Record) -> EventRecord:
+    """The record's meaning."""
+    return _decoded(_EVENT_RECORD, record)
+
+
 def received_at(record: Record) -> int:
-    return _decode_head(record.body).received_at
+    return _decoded(_HEAD, record).received_at
 
 
 def is_of(record: Record, platform: str | None) -> bool:
-    return platform is None or _decode_head(record.body).platform == platform
+    return platform is None or _decoded(_HEAD, record).platform == platform
 
 
 def printed(record: Record) -> bytes:
     """One line: the position, then the record as it lies in the log."""
     return b'{"position":"%b",%b' % (record.position.encode(), record.body[1:])
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Form], record: Record) -> _Form:
+    try:
+        return decoder.decode(record.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # whole by its sums, so it was written so
+        raise LogError(f"record {record.position} is none of this version's; was the log written by a newer one?") from None
