@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from tests.serving import EVENTS_PATH, Footfall, free_port, request
 
 from bench.load import Measured, drive
 from bench.shop import events, requests
+from tests.serving import EVENTS_PATH, Footfall, free_port, request
 
 CONNECTIONS = 64
 ROUNDS = 5

@@ -4,6 +4,8 @@ MCM_MODE=test MCM_TEST_PLATFORM_ID=SHOP_TEST MCM_TEST_API_KEY=… MCM_BASE_URL=h
 MCM_MODE=live MCM_PLATFORM_ID=SHOP MCM_API_KEY=… MCM_PLATFORM_NAME=shop                              the original service
 """
 
+from typing import Any
+
 from footfall import Answer, Client, Device, Item, Money
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
@@ -11,7 +13,7 @@ PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.
 
 def main() -> None:
     with Client.from_env() as client:
-        visitor = {
+        visitor: dict[str, Any] = {
             "channel_type": "SITE",
             "user_id": "5b1f8a52c0de",  # hashed, see footfall.hash_identifier
             "device": Device.from_user_agent(PHONE, ip="192.0.2.1", language="en", persistent_id="7e02a9d4f1b3"),

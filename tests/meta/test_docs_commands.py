@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import typer
-from tests.meta.pages import PAGES, ROOT, fences, name_of, spans
 
 from footfall.cli.app import app
+from tests.meta.pages import PAGES, ROOT, fences, name_of, spans
 
 TREE: Any = typer.main.get_command(app)
 _ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "<"}

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.meta.pages import PAGES, ROOT, anchors, links, name_of, spans
 
 import footfall
+from tests.meta.pages import PAGES, ROOT, anchors, links, name_of, spans
 
 LINKS = [(page, link) for page in PAGES for link in links(page) if not link.startswith(("https://", "http://"))]
 

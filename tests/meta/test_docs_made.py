@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import msgspec
-from tests.meta.pages import ROOT, fences
 
 from footfall.cli.settings import Settings
 from footfall.events import golive, quality, violations
 from footfall.server import answers
+from tests.meta.pages import ROOT, fences
 
 SCRIPT = ROOT / "scripts" / "docs.py"
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.meta.pages import PAGES, fences, name_of
 from tests.serving import Footfall
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.meta.pages import ROOT, fences
 from tests.serving import Footfall, now_ms, run_cli
 

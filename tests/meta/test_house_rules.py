@@ -10,9 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tests.meta.pages import ROOT, name_of, project_files
 
 import footfall
+from tests.meta.pages import ROOT, name_of, project_files
 
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 # Put together from pieces, so that this file passes its own test.

@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 import pytest
-from tests.meta.pages import ROOT, fences
 
 import footfall
 from footfall.delivery.transport import ScriptedTransport
+from tests.meta.pages import ROOT, fences
 
 PAGE = ROOT / "docs" / "sending-to-the-original-service.md"
 _CALL = re.compile(r"client\.insertEvent\((\{.*\})\);", re.DOTALL)

@@ -1,4 +1,4 @@
-"""Existing senders of the original work unchanged: each row of protocol notes 17.9, and requests as the known clients make them."""
+"""Existing senders of the original work unchanged: protocol notes 17.9 row by row, and requests as known clients make them."""
 
 from __future__ import annotations
 

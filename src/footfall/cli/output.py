@@ -27,6 +27,7 @@ INTERRUPTED: Final = 130
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
+_PIPE_WIDTH: Final = 1000
 _AGES: Final = ((86_400, "day"), (3600, "h"), (60, "min"))
 
 
@@ -153,4 +154,7 @@ def _console(*, stderr: bool) -> Console:
         def on_broken_pipe(self) -> None:
             raise  # the BrokenPipeError being handled: `app` knows what to do, Rich would exit with 1
 
-    return PipedConsole(stderr=stderr, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    # nothing is cut for a program that reads: on a pipe a table is as wide as its content
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return PipedConsole(stderr=stderr, highlight=False, width=width)

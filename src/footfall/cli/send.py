@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import msgspec
 import typer
 
 from footfall.cli.lines import FileArgument, count_events, event_lines
-from footfall.cli.output import INTERRUPTED, REFUSED, USAGE, JsonOption, counted, fail, marked, results, say, talk
+from footfall.cli.output import FAILED, INTERRUPTED, REFUSED, USAGE, JsonOption, counted, fail, marked, results, say, talk
 from footfall.cli.sender import Accepted, Outcome, Refused, Sender, Stopped
 from footfall.client.settings import TIMEOUT_S, Settings, checked_settings
 from footfall.errors import SettingsError
@@ -55,8 +55,7 @@ def send(
                 tally.add(outcome)
                 progress.advance(task)
     except Stopped as stopped:
-        tally.end()
-        fail(_in_flags(stopped.message), stopped.status)
+        _end_early(tally, stopped)
     except KeyboardInterrupt:
         tally.end()
         sys.stdout.flush()
@@ -64,6 +63,16 @@ def send(
     tally.end()
     if tally.refused:
         raise typer.Exit(REFUSED)
+
+
+def _end_early(tally: _Tally, stopped: Stopped) -> NoReturn:
+    where = stopped.line.number
+    if stopped.refused is not None:
+        tally.add(stopped.refused)
+        tally.end()
+        fail(f"stopped at line {where}, for the next events would be answered the same", REFUSED)
+    tally.end()
+    fail(f"{_in_flags(stopped.message)}; once mended, go on from line {where} (an event with an id counts once)", FAILED)
 
 
 class _Tally:
@@ -83,8 +92,9 @@ class _Tally:
 
     def end(self) -> None:
         """The last word, whatever ended the sending."""
-        answered = self.accepted + self.refused
-        of_all = f"{self.accepted:,} of {counted(answered if self.total is None else self.total, 'event')} accepted"
+        of_all = f"{counted(self.accepted, 'event')} accepted"
+        if self.total is not None:
+            of_all = f"{self.accepted:,} of {counted(self.total, 'event')} accepted"
         refused = f", [red]{self.refused:,} refused[/]" if self.refused else ""
         warned = f", [yellow]{self.warned:,} with warnings[/] (footfall check names them)" if self.warned else ""
         say(f"{of_all}{refused}{warned}")

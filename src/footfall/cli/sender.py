@@ -16,7 +16,6 @@ from typing import Final, TypeAlias
 import msgspec
 
 from footfall.cli.lines import LINE_BYTES_MAX, EventLine
-from footfall.cli.output import FAILED, REFUSED
 from footfall.client.answers import answer_of
 from footfall.client.settings import Settings
 from footfall.clock import SystemClock
@@ -53,20 +52,15 @@ Outcome: TypeAlias = Accepted | Refused
 
 
 class Stopped(Exception):  # noqa: N818  (names what the sending is)
-    """Going on makes no sense. `line` has no outcome and nothing after it is certain; `status` is the command's."""
+    """Going on makes no sense. `refused` is the answer that said so, None where the receiver failed or was not reached; lines
+    after `line` may have arrived, or not."""
 
     def __init__(self, line: EventLine, problem: ApiError) -> None:
         super().__init__(problem.message)
+        failed = isinstance(problem, NetworkError) or problem.status >= 500
         self.line = line
-        self.problem = problem
-        self.status = FAILED if isinstance(problem, NetworkError) or problem.status >= 500 else REFUSED
-
-    @property
-    def message(self) -> str:
-        said = f"{self.problem.status}: {self.problem.message}" if self.problem.status else self.problem.message
-        if self.status == REFUSED:
-            return f"{said}; stopped at line {self.line.number}, for the next events would be answered the same"
-        return f"{said}; once that is mended, go on from line {self.line.number} (an event with an id counts once)"
+        self.refused = None if failed else _refused(line, problem)
+        self.message = f"{problem.status}: {problem.message}" if problem.status else problem.message
 
 
 class Sender:
@@ -82,7 +76,7 @@ class Sender:
         self._ending = threading.Event()
 
     def send_all(self, lines: Iterable[EventLine]) -> Iterator[Outcome]:
-        """One outcome for each line, in order. Raises `Stopped`; lines after that one may have arrived, or not."""
+        """One outcome for each line, in order. Raises `Stopped`."""
         waiting: deque[Future[Outcome]] = deque()
         lines = iter(lines)
         pool = ThreadPoolExecutor(_IN_FLIGHT)
@@ -111,8 +105,7 @@ class Sender:
             attempt += 1
         if problem.status not in _OF_THIS_EVENT:
             raise Stopped(line, problem)
-        violations = problem.violations if isinstance(problem, BadRequestError) else ()
-        return Refused(index=line.index, status=problem.status, message=problem.message, violations=violations)
+        return _refused(line, problem)
 
     def _accepted(self, line: EventLine) -> Accepted:
         request = Request(url=self._settings.url, headers=self._headers, body=line.body, timeout_s=self._timeout_s)
@@ -128,3 +121,8 @@ class Sender:
         if not passes or attempt >= len(schedule):
             return None
         return min(_PAUSE_S_MAX, max(schedule[attempt], getattr(problem, "retry_after_s", None) or 0.0))
+
+
+def _refused(line: EventLine, problem: ApiError) -> Refused:
+    violations = problem.violations if isinstance(problem, BadRequestError) else ()
+    return Refused(index=line.index, status=problem.status, message=problem.message, violations=violations)

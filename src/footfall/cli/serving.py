@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import math
+import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +18,7 @@ from footfall.cli.data import WRITER, new_registry, tree
 from footfall.cli.output import FAILED, fail, marked, say
 from footfall.cli.settings import Settings
 from footfall.clock import SystemClock
-from footfall.errors import SettingsError
+from footfall.errors import LogLockedError, SettingsError
 from footfall.log.retention import remove_sealed
 from footfall.log.segments import SegmentWriter
 from footfall.server.listener import reserve_port
@@ -33,6 +37,7 @@ def serve_events(data: Path, settings: Settings) -> int:
     if settings.durability.accept_tmpfs:
         say("[bold yellow]durability.accept_tmpfs is on:[/] where the data directory is in memory, a power cut takes all of it")
     with ExitStack() as parts:
+        parts.enter_context(_owned(data))
         registry = parts.enter_context(new_registry(data))
         live, test = (parts.enter_context(_writer(data, mode, settings)) for mode in ("live", "test"))
         ingest = IngestServer(
@@ -51,6 +56,26 @@ def serve_events(data: Path, settings: Settings) -> int:
         return asyncio.run(ingest.run())
 
 
+@contextmanager
+def _owned(data: Path) -> Iterator[None]:
+    """Holds the data directory itself as a lock, before anything in it is touched: the locks of the log are files, which somebody
+    may delete, and each guards one tree only."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise LogLockedError(
+            f"{data} is owned by another running process (a second server on the same data?); stop that one first, or use another"
+            " data directory"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _free_port(host: str, port: int) -> int:
     try:
         return reserve_port(host, port)
@@ -65,6 +90,7 @@ def _writer(data: Path, mode: str, settings: Settings) -> SegmentWriter:
         segment_bytes=settings.durability.segment_bytes,
         free_bytes_min=_free_bytes_min(data, settings),
         accept_tmpfs=settings.durability.accept_tmpfs,
+        segment_age_s_max=86_400 if mode == "test" else math.inf,  # so that retention finds whole segments to take
     )
 
 

@@ -290,7 +290,7 @@ def _timestamp_cure(value: object) -> str:
 def _refuse_body(tree: object) -> NoReturn:
     cure = "send one object with event_type, timestamp and channel_type"
     if type(tree) is list:
-        cure = "send one event a request, or the array to userevents:batch"
+        cure = "send one event a request"
     elif type(tree) is str and tree.lstrip().startswith("{"):
         cure = "the event was encoded twice: send the object itself, not a string that holds it"
     raise refusal((Violation("", f"{kind_of(tree)} came, where an object is expected; {cure}", "body_not_an_object"),))

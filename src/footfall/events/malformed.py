@@ -35,7 +35,7 @@ def _before_parsing(body: bytes) -> InvalidEventError | None:
             "byte_order_mark", "the body begins with a byte order mark; send plain UTF-8 without it (in Python: encoding='utf-8')"
         )
     if body.startswith(_COMPRESSED_MAGICS):
-        return _refused("compressed_body", "the body looks compressed; add the header Content-Encoding: gzip, or send plain JSON")
+        return _refused("compressed_body", "the body looks compressed; send plain JSON")
     if _form(body):
         return _refused(
             "form_body",
@@ -86,7 +86,7 @@ def _while_parsing(body: bytes, error: Exception) -> InvalidEventError:
 def _syntax_problem(body: bytes, at: int, text: str) -> tuple[str, str]:
     rest = body[at:]
     if "trailing characters" in text:
-        return "trailing_text", "something follows the event; send one event a request, or many to userevents:batch"
+        return "trailing_text", "something follows the event; send one event a request"
     if "trailing comma" in text:
         return "trailing_comma", "there is a comma before a closing bracket; remove it, or build the body with a JSON library"
     if rest.startswith((b"//", b"/*", b"#")):

@@ -64,12 +64,12 @@ def plain_amount(text: str) -> str | None:
     if number is None:
         return None
     if not number:
-        return text if _is_plain(text) else "0"  # 0e-99999 written out would be all zeros
+        return _cut(text) if _is_plain(text) else "0"  # 0e-99999 written out would be all zeros
     if number.adjusted() < -AMOUNT_FRACTION_DIGITS_MAX or number.copy_abs() >= AMOUNT_LIMIT:
         return None
     if number.quantize(_SMALLEST, context=_EXACT) != number:
         return None
-    return text if _is_plain(text) else format(number, "f")
+    return _cut(text if _is_plain(text) else format(number, "f"))
 
 
 def iso_milliseconds(text: str) -> int | None:
@@ -91,6 +91,12 @@ def _decimal(text: str) -> Decimal | None:
         return Decimal(text, _EXACT)
     except InvalidOperation:  # an exponent beyond 10^18
         return None
+
+
+def _cut(text: str) -> str:
+    """Without the zeros that stand beyond the last fraction digit there may be."""
+    whole, point, fraction = text.partition(".")
+    return f"{whole}{point}{fraction[:AMOUNT_FRACTION_DIGITS_MAX]}"
 
 
 def _is_plain(text: str) -> bool:

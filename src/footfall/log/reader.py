@@ -163,6 +163,8 @@ class _Stream:
             reached, damage = position, None
             if file is not None:  # what recovery left out, because every reader had passed it, is no gap
                 reached = max(reached, file.require_header().first - 1)
+                if reached >= upto:
+                    return  # everything durable is gone, and what is here has yet to become it
             for entry in self._entries(file, position) if file is not None else ():
                 if isinstance(entry, Damage):
                     damage = entry

@@ -64,8 +64,8 @@ class SegmentWriter:
         """Takes the directory, makes it where it is missing, recovers what a predecessor left.
 
         A segment is closed at `segment_bytes`, or by the first write after `segment_age_s_max`, since retention takes whole ones
-        only. `free_bytes_min` is what a write leaves free on the volume (default: two segments). `passed` (writer → sequence) says what
-        no reader needs any more: recovery does not copy it. Raises LogLockedError, LogCorruptError (not with
+        only. `free_bytes_min` is what a write leaves free on the volume (default: two segments). `passed` (writer → sequence)
+        says what no reader needs any more: recovery does not copy it. Raises LogLockedError, LogCorruptError (not with
         `quarantine_corrupt`), LogFullError when there is not even room for the directory, LogError for the rest.
         """
         require_writer_name(writer)
@@ -320,7 +320,7 @@ def _require_disk(disk: Disk, directory: Path, *, accept_tmpfs: bool) -> None:
         return
     kind = disk.file_system(directory)
     if kind in {"tmpfs", "ramfs"}:
-        raise LogError(f"{directory} is on {kind}, which forgets all at a power cut: accept that explicitly, or choose a disk")
+        raise LogError(f"{directory} is on {kind}, which forgets all at a power cut: allow that by durability.accept_tmpfs")
 
 
 def _lock(disk: Disk, directory: Path) -> int:

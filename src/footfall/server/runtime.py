@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -31,8 +33,10 @@ logger = logging.getLogger("footfall.server")
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 3
-_IN_FLIGHT_TIMEOUT_S: Final = 8.0
-"""With the closing of logs this keeps the exit within 10 s of the signal."""
+_IN_FLIGHT_TIMEOUT_S: Final = 7.0
+_LAST_ANSWERS_S: Final = 0.3
+_EXIT_S_MAX: Final = 9.5
+"""After the drain delay: requests in flight, the last answers, the closing of logs, and all of it within 10 s of the signal."""
 _TICK_S: Final = 0.5
 _KEY_USE_PERIOD_S: Final = 60.0
 _HOUSEKEEPING_PERIOD_S: Final = 600.0
@@ -79,16 +83,28 @@ class IngestServer:
         parts.announce(public.url, ops.url)
         upkeep = asyncio.create_task(self._upkeep(app, keeper, {"live": live, "test": test}))
         await self._stop.wait()
-        keeper.stopping = True
+        self._end_process_in_time()
+        keeper.report("stop", "stopping")  # first only /readyz says so: a load balancer still sends, and is still served
         if self._exit_status == EXIT_DONE:
             await asyncio.sleep(self._settings.drain_delay_s)
-        await public.stop()
+        keeper.stopping = True
+        closing = asyncio.create_task(public.stop())
         await self._finish_requests(app)
+        # answers still on their way get a moment; a connection that never ends its request is not waited for
+        await asyncio.wait({closing}, timeout=_LAST_ANSWERS_S)
         upkeep.cancel()
         await asyncio.gather(live.close(), test.close(), return_exceptions=True)
         await RegistryWatch(parts.registry, keeper, clock=parts.clock).record_use(app.keys_used)
-        await ops.stop()
+        await asyncio.wait({asyncio.create_task(ops.stop())}, timeout=_LAST_ANSWERS_S)
         return self._exit_status
+
+    def _end_process_in_time(self) -> None:
+        """Whatever hangs from here on (a disk, a connection, a thread), the process ends: what was answered is durable already,
+        and an unsealed log is recovered by the next start."""
+        delay_s = self._settings.drain_delay_s if self._exit_status == EXIT_DONE else 0.0
+        watchdog = threading.Timer(delay_s + _EXIT_S_MAX, lambda: os._exit(self._exit_status or EXIT_FAILED))
+        watchdog.daemon = True
+        watchdog.start()
 
     def _listener(self, app: IngestApp | OpsApp, host: str, port: int) -> Listener:
         limits = self._limits

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.contract.delivery.receiver import Receiver, answer, raw, reset_after
 
 import footfall
 from footfall import (
@@ -32,6 +31,7 @@ from footfall import (
 )
 from footfall.clock import ManualClock
 from footfall.delivery.transport import HttpTransport, Request, Response, ScriptedTransport, Transport
+from tests.contract.delivery.receiver import Receiver, answer, raw, reset_after
 
 EVENT: Mapping[str, Any] = {"event_type": "HOME", "channel_type": "SITE", "user_id": "user-4711"}
 Insert = Callable[..., Answer]

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.delivery.receiver import Receiver, answer, drip, raw, reset_after
 
 from footfall import NetworkError
 from footfall.delivery.transport import (
@@ -27,6 +26,7 @@ from footfall.delivery.transport import (
     Transport,
     dial,
 )
+from tests.contract.delivery.receiver import Receiver, answer, drip, raw, reset_after
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.unit.log.crash_disk import CrashDisk, Death
-
 from footfall.clock import ManualClock
 from footfall.log.disk import Disk
 from footfall.log.reader import SegmentReader
 from footfall.log.segments import SegmentWriter
 from footfall.log.verify import verify
+from tests.unit.log.crash_disk import CrashDisk, Death
 
 TREE = Path("/data/log")
 

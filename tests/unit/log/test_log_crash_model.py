@@ -5,11 +5,11 @@ from __future__ import annotations
 from copy import deepcopy
 
 import pytest
-from tests.unit.log.crash_disk import CrashDisk, Death
-from tests.unit.log.crash_run import TREE, Life, open_writer
 
 from footfall.log.reader import SegmentReader
 from footfall.log.verify import verify
+from tests.unit.log.crash_disk import CrashDisk, Death
+from tests.unit.log.crash_run import TREE, Life, open_writer
 
 LIVES = 2500
 LIVES_TORTURE = 200_000

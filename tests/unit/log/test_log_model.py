@@ -7,13 +7,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.unit.log.crash_disk import CrashDisk
 
 from footfall.clock import ManualClock
 from footfall.log.reader import SegmentReader, merge_by
 from footfall.log.retention import remove_sealed
 from footfall.log.segments import SegmentWriter
 from footfall.log.verify import verify
+from tests.unit.log.crash_disk import CrashDisk
 
 TREE = Path("/data/log")
 BODIES = st.lists(st.binary(max_size=200).map(lambda body: body.replace(b"\n", b"")), min_size=1, max_size=4)

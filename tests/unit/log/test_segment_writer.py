@@ -8,8 +8,6 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.log.crash_disk import CrashDisk
-from tests.unit.log.failing_disk import CHANGING, FailingDisk
 
 from footfall.clock import ManualClock
 from footfall.errors import LogClosedError, LogError, LogFullError, LogLockedError
@@ -18,6 +16,8 @@ from footfall.log.reader import SegmentReader
 from footfall.log.retention import remove_sealed
 from footfall.log.segments import SegmentWriter
 from footfall.log.verify import verify
+from tests.unit.log.crash_disk import CrashDisk
+from tests.unit.log.failing_disk import CHANGING, FailingDisk
 
 TREE = Path("/data/log")
 SYNCS = frozenset({"sync_data", "sync_file", "sync_directory"})
