@@ -13,7 +13,8 @@ PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.
 
 def main() -> None:
     with Client.from_env() as client:
-        visitor: dict[str, Any] = {
+        visitor: dict[str, Any]
+        visitor = {
             "channel_type": "SITE",
             "user_id": "5b1f8a52c0de",  # hashed, see footfall.hash_identifier
             "device": Device.from_user_agent(PHONE, ip="192.0.2.1", language="en", persistent_id="7e02a9d4f1b3"),
