@@ -6,6 +6,7 @@ import http.client
 import json
 import random
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -159,3 +160,30 @@ def test_a_record_has_exactly_the_documented_members(footfall: Footfall) -> None
     assert isinstance(event["timestamp"], int)
     assert event["items"][0]["price"] == {"currency": "USD", "amount": "0.1"}
     assert event["extra"] == {"shiny": True}
+
+
+def test_connections_that_never_end_their_request_do_not_keep_the_server_from_stopping(footfall: Footfall) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", footfall.port)) as half_a_head,
+        socket.create_connection(("127.0.0.1", footfall.ops_port)) as half_a_head_to_ops,
+        socket.create_connection(("127.0.0.1", footfall.port)) as never_reads,
+    ):
+        half_a_head.sendall(b"POST / HTTP/1.1\r\nHo")
+        half_a_head_to_ops.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        never_reads.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+        assert footfall.send(home()).status == 200
+        began = time.monotonic()
+        assert footfall.stop() == 0
+        assert time.monotonic() - began < 10
+    footfall.start()
+
+
+def test_a_deleted_lock_file_lets_no_second_server_in(footfall: Footfall) -> None:
+    assert footfall.send(home(id="before")).status == 200
+    for lock in footfall.data.glob("log/*/*/lock"):
+        lock.unlink()
+    second = footfall.cli("serve", "--port", "0", "--ops-port", "0")
+    assert second.returncode == 3
+    assert b"another running process" in second.stderr
+    assert footfall.send(home(id="after")).status == 200
+    assert [record["event"]["id"] for record in footfall.records()] == ["before", "after"]
