@@ -7,6 +7,7 @@ Values are never shown anywhere, not even trimmed: what is kept is kept as sent.
 
 from __future__ import annotations
 
+import string
 from typing import Final
 
 import msgspec
@@ -14,8 +15,15 @@ import msgspec
 from footfall.events.schema import IDENTIFIER_PATHS, Device, Event, Identifier
 
 ID_LESS: Final = "ID_LESS"
+UNKNOWN_PERSONALIZATION_MODE: Final = "UNKNOWN_PERSONALIZATION_MODE"
+"""Zero value of its enum: STANDARD, as if absent (design 5.5)."""
 ABSENT_WORDS: Final = frozenset({"", "null", "undefined", "invalid", "nil", "00000000-0000-0000-0000-000000000000"})
 """What counts as no identifier, after trimming, in any case."""
+
+PLAIN_FIRST_CHARACTERS: Final = frozenset(string.ascii_letters + string.digits) - {
+    character for word in ABSENT_WORDS if word for character in (word[0].lower(), word[0].upper())
+}
+"""No text that begins with one of these counts as no identifier: a quick proof for most values."""
 
 
 def is_absent(value: str) -> bool:
@@ -46,11 +54,13 @@ def identifiers(event: Event) -> tuple[str, str, str, str, str, str]:
 def cleaned(event: Event) -> Event:
     """The event as it may be stored; the same object where nothing has to go.
 
-    Identifiers that name nobody are removed. Under ID_LESS all six go, with `device.ip`, and `extra`, since nobody knows what
-    is in it. Idempotent.
+    Identifiers that name nobody are removed, and so is a mode that means none. Under ID_LESS all six identifiers go, with
+    `device.ip`, and `extra`, since nobody knows what is in it. Idempotent.
     """
     if event.personalization_mode == ID_LESS:
         return _without_identity(event)
+    if event.personalization_mode == UNKNOWN_PERSONALIZATION_MODE:
+        event = msgspec.structs.replace(event, personalization_mode="")
     for value in identifiers(event):
         if value and value.strip().lower() in ABSENT_WORDS:
             return _without_absent(event)

@@ -25,12 +25,10 @@ from footfall.events.violations import Violations
 
 UNKNOWN_EVENT_TYPE: Final = "UNKNOWN_EVENT_TYPE"
 UNKNOWN_CHANNEL_TYPE: Final = "UNKNOWN_CHANNEL_TYPE"
-UNKNOWN_PERSONALIZATION_MODE: Final = "UNKNOWN_PERSONALIZATION_MODE"
-"""Zero value of its enum: taken as STANDARD, as if absent."""
 SECONDS_BELOW: Final = 10**10
 """As milliseconds this is April 1970, as seconds the year 2286: whoever sends less means seconds."""
 
-_MODES: Final = PERSONALIZATION_MODES | {"", UNKNOWN_PERSONALIZATION_MODE}
+_MODES: Final = PERSONALIZATION_MODES | {"", identity.UNKNOWN_PERSONALIZATION_MODE}
 _ZONE_AHEAD_MS_MAX: Final = 14 * 3_600_000  # UTC+14, the furthest zone there is
 # Names other systems use for the same thing, and misprints found in published guides.
 _EVENT_TYPE_ALIASES: Final = {
@@ -75,6 +73,12 @@ def check(event: Event, *, now_ms: int, ahead_ms_max: int) -> tuple[Violation, .
     if event.personalization_mode not in _MODES:
         _refuse_personalization_mode(event.personalization_mode, violations)
     return violations.all() if violations else ()
+
+
+def is_phone_os(os: str) -> bool:
+    """Whether this is the system of a phone, as channel APP needs it."""
+    lowered = os.lower()  # Segment sends IOS and GOOGLE ANDROID
+    return "ios" in lowered or "android" in lowered
 
 
 def _refuse_event_type(name: str, violations: Violations) -> None:
@@ -143,8 +147,7 @@ def _refuse_identity(values: tuple[str, ...], violations: Violations) -> None:
 
 def _check_device_os(event: Event, violations: Violations) -> None:
     os = event.device.os if event.device is not None else ""
-    lowered = os.lower()  # Segment sends IOS and GOOGLE ANDROID
-    if "ios" in lowered or "android" in lowered:
+    if is_phone_os(os):
         return
     if not os:
         description = "channel APP needs device.os: ios or android; for a web shop send channel_type SITE"

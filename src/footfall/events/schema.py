@@ -95,6 +95,19 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seller_id: str = ""
     price_seller: Money | None = None
 
+    if TYPE_CHECKING:
+        # Wider than the members: `Client(currency="USD")` takes bare prices and makes Money of them.
+        def __init__(
+            self,
+            *,
+            id: str = "",  # noqa: A002 - the name on the wire
+            item_group_id: str = "",
+            price: Money | str | Decimal | float | None = None,
+            quantity: int = 0,
+            seller_id: str = "",
+            price_seller: Money | str | Decimal | float | None = None,
+        ) -> None: ...
+
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the shopper holds. For channel `APP`, `os` must contain `ios` or `android`. `ip` is personal data."""

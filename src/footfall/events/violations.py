@@ -50,6 +50,10 @@ _TABLE: Final[dict[str, Reason]] = {
     "nesting_too_deep": Reason("proto: nesting too deep", "More than 32 levels of objects and arrays."),
     "string_too_long": Reason("proto: string too long", "A string or a member name over 64 KiB."),
     "too_many_members": Reason("proto: too many members", "An object of more than 256 members."),
+    # The body is JSON, but not a batch.
+    "batch_not_a_list": Reason("proto: the batch must be an array of events", "A batch, or its `events`, is no array."),
+    "missing_events": Reason("missing events", "The object of a batch holds no `events`, or null."),
+    "too_many_events": Reason("too many events", "A batch of more events than are taken at once; answered with 413."),
     # The body is JSON, but not an event.
     "body_not_an_object": Reason("proto: the body must be one JSON object", "An array, a string or another value as the body."),
     "duplicate_field": Reason("proto: duplicate field {field}", "A member came in both spellings, snake_case and camelCase."),

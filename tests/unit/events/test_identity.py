@@ -60,11 +60,16 @@ def test_id_less_keeps_nothing_that_could_name_a_person() -> None:
     assert identify(event) is None
 
 
-@pytest.mark.parametrize("mode", ["METRIC_ONLY", "STANDARD", "UNKNOWN_PERSONALIZATION_MODE", ""])
+@pytest.mark.parametrize("mode", ["METRIC_ONLY", "STANDARD", ""])
 def test_every_other_mode_keeps_identifiers_and_extra(mode: str) -> None:
     event = Event(user_id="u", personalization_mode=mode, device=Device(ip="192.0.2.1"), extra={"name": "x"})
     assert cleaned(event) is event
     assert identify(event) == Identifier("user_id", "u")
+
+
+def test_the_unknown_personalization_mode_is_absent_from_the_clean_event() -> None:
+    event = Event(user_id="u", personalization_mode="UNKNOWN_PERSONALIZATION_MODE", custom_id="null", extra={"name": "x"})
+    assert cleaned(event) == Event(user_id="u", extra={"name": "x"})
 
 
 def test_an_identifier_does_not_print_its_value() -> None:

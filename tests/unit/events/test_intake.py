@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from footfall.errors import InvalidEventError
-from footfall.events.intake import read_event
+from footfall.events.intake import read_event, read_stored
 from footfall.events.schema import Device, Event, Identifier, Item, Money
 
 NOW_MS = 1_790_000_000_000
@@ -78,6 +78,21 @@ def test_id_less_comes_out_without_anybody() -> None:
     assert identifier is None
     assert event == Event(
         id="e", event_type="HOME", timestamp=NOW_MS, channel_type="SITE", personalization_mode="ID_LESS", device=Device()
+    )
+
+
+def test_the_unknown_personalization_mode_is_not_stored() -> None:
+    sent = body(personalization_mode="UNKNOWN_PERSONALIZATION_MODE")
+    assert read_stored(sent, now_ms=NOW_MS) == read_stored(body(), now_ms=NOW_MS)
+    assert read_event(sent, now_ms=NOW_MS).event.personalization_mode == ""
+
+
+def test_what_is_stored_is_one_line_of_canonical_json() -> None:
+    sent = body(items=[{"id": "a", "quantity": 0, "price": {"currency": "USD", "amount": 19.90}}], name="x")
+    assert read_stored(sent, now_ms=NOW_MS) == (
+        b'{"id":"e","event_type":"HOME","timestamp":1790000000000,"channel_type":"SITE","user_id":"u",'
+        b'"items":[{"id":"a","price":{"currency":"USD","amount":"19.9"}}],"extra":{"name":"x"}}',
+        Identifier("user_id", "u"),
     )
 
 
