@@ -5,13 +5,44 @@ No request touches the database: a server holds a snapshot and replaces it when 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from footfall.registry.keys import Mode
 
 Scope = Literal["ingest", "manage", "read"]
+
+RATE_PER_S_MIN: Final = 0.001
+RATE_PER_S_MAX: Final = 1_000_000.0
+BURST_MAX: Final = 10_000_000
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """How fast events may come: `per_s` for ever, and `burst` at once after a quiet while."""
+
+    per_s: float
+    burst: int
+
+    def trouble(self) -> str | None:
+        """What is wrong with these numbers, for the person who chose them; None for nothing."""
+        if not RATE_PER_S_MIN <= self.per_s <= RATE_PER_S_MAX:  # NaN is not between them either
+            return f"the rate is between {RATE_PER_S_MIN:g} and {RATE_PER_S_MAX:,.0f} events per second"
+        if not 1 <= self.burst <= BURST_MAX:
+            return f"the burst is between 1 and {BURST_MAX:,} events"
+        return None
+
+
+Limit = Rate | Literal["default", "none"]
+"""`default`: the server's own setting applies, whatever it is at the time. `none`: no limit."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast one platform id may send: each identifier, the platform id as a whole, each of its keys."""
+
+    identifier: Limit = "default"
+    platform: Limit = "default"
+    key: Limit = "default"
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +73,9 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything at one revision; keys by their digest."""
+    """Everything at one revision, or newer: keys by their digest, limits of the platform ids that have their own."""
 
     revision: int
     platforms: dict[str, Platform]
     keys: dict[bytes, ApiKey]
+    limits: dict[str, Limits] = {}

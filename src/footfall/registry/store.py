@@ -1,7 +1,11 @@
-"""Platforms and API keys, kept in a small SQL database: SQLite in the data directory, or any URL SQLAlchemy knows.
+"""Platforms, API keys and limits, kept in a small SQL database: SQLite in the data directory, or any URL SQLAlchemy knows.
 
 Every change bumps one revision number in the same transaction, so that a server can ask "anything new?" for the price of one
 row. Changes come from people at a command line; nothing here is on the path of a request. The one door to SQLAlchemy.
+
+Many processes use one registry at once. A transaction that will write takes the write lock with its first statement, so writers
+queue up (for 5 s at most) instead of failing to upgrade a read lock. Tables are made under that lock, and only where a look has
+shown that some are missing: the registry of an older version gains them, that of this version is opened without writing.
 """
 
 from __future__ import annotations
@@ -19,7 +23,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from footfall.clock import Clock, SystemClock
 from footfall.errors import RegistryError, RegistryRefusedError
 from footfall.registry.keys import digest, new_key
-from footfall.registry.snapshot import ApiKey, Platform, Scope, Snapshot
+from footfall.registry.snapshot import (
+    ApiKey,
+    Limit,
+    Limits,
+    Platform,
+    Rate,
+    Scope,
+    Snapshot,
+)
 
 PLATFORM_ID_PATTERN: Final = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 TEST_SUFFIX: Final = "_TEST"
@@ -49,6 +61,14 @@ _keys = sql.Table(
     sql.Column("revoked_at", sql.BigInteger),
     sql.Column("last_used_at", sql.BigInteger),
 )
+_limits = sql.Table(
+    "platform_limits",
+    _metadata,
+    sql.Column("platform", sql.String(80), sql.ForeignKey("platforms.id"), primary_key=True),
+    sql.Column("scope", sql.String(10), primary_key=True),  # a field of `Limits`; no row: the server's default
+    sql.Column("per_s", sql.Float),  # null, as `burst`: no limit
+    sql.Column("burst", sql.BigInteger),
+)
 _meta = sql.Table(
     "meta",
     _metadata,
@@ -66,10 +86,13 @@ class Registry:
         self._engine = sql.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sql.event.listen(self._engine, "connect", _prepare_sqlite)
+            sql.event.listen(self._engine, "begin", _begin_sqlite)
         try:
-            self._create_tables()
+            self._ensure_tables()
         except RegistryError:
-            self._create_tables()  # a second process made them at the same moment: now they are there
+            # a database that cannot be locked before it has tables: another process made them, in one transaction, so now all
+            # are there; and a registry that cannot be used fails again
+            self._ensure_tables()
 
     @classmethod
     def in_directory(cls, data: Path, *, clock: Clock | None = None) -> Registry:
@@ -127,6 +150,30 @@ class Registry:
                 connection.execute(_platforms.update().where(_platforms.c.id == platform_id).values(disabled_at=now_ms))
         return self.platform(platform_id)
 
+    # -- limits
+
+    def set_limits(
+        self, platform_id: str, *, identifier: Limit | None = None, platform: Limit | None = None, key: Limit | None = None
+    ) -> Limits:
+        """Changes the limits that are given, leaves those that are None, returns all three. Running servers follow when they
+        next look at the revision."""
+        given = {"identifier": identifier, "platform": platform, "key": key}
+        changes = {scope: limit for scope, limit in given.items() if limit is not None}
+        for limit in changes.values():
+            _require_sane(limit)
+        with self._change() as connection:
+            _require_platform(connection, platform_id)
+            for scope, limit in changes.items():
+                connection.execute(_limits.delete().where(_limits.c.platform == platform_id, _limits.c.scope == scope))
+                if limit != "default":
+                    connection.execute(_limits.insert().values(platform=platform_id, scope=scope, **_limit_columns(limit)))
+            return _limits_by_platform(connection, platform_id).get(platform_id, Limits())
+
+    def limits(self, platform_id: str) -> Limits:
+        with self._transaction() as connection:
+            _require_platform(connection, platform_id)
+            return _limits_by_platform(connection, platform_id).get(platform_id, Limits())
+
     # -- keys
 
     def create_key(
@@ -172,39 +219,52 @@ class Registry:
         return _api_key(row)
 
     def record_use(self, used_at: Mapping[str, int]) -> None:
-        """Notes when keys were last used (key id → Unix milliseconds). Does not move the revision: no server needs to know."""
+        """Notes when keys were last used (key id → Unix milliseconds). Does not move the revision: no server needs to know.
+
+        Several servers report the same keys in any order: the latest use stays."""
         if not used_at:
             return
-        update = _keys.update().where(_keys.c.id == sql.bindparam("key_id")).values(last_used_at=sql.bindparam("at"))
+        at = sql.bindparam("at", type_=sql.BigInteger)
+        is_newer = sql.or_(_keys.c.last_used_at.is_(None), _keys.c.last_used_at < at)
+        update = _keys.update().where(_keys.c.id == sql.bindparam("key_id"), is_newer).values(last_used_at=at)
         with self._transaction() as connection:
-            connection.execute(update, [{"key_id": key_id, "at": at} for key_id, at in used_at.items()])
+            # in one order, so that two reporters never wait for each other's rows
+            connection.execute(update, [{"key_id": key_id, "at": used_at[key_id]} for key_id in sorted(used_at)])
 
     # -- for servers
 
     def revision(self) -> int:
-        """Moves whenever a platform or key changes."""
+        """Moves whenever a platform, a key or a limit changes."""
         with self._transaction() as connection:
             return _revision(connection)
 
     def snapshot(self) -> Snapshot:
         with self._transaction() as connection:
+            # Read first: where the database lets a change slip in between two statements, the snapshot is newer than its
+            # revision and is replaced at the next look. The other way round a revoked key would stay open.
+            revision = _revision(connection)
             rows = connection.execute(sql.select(_keys)).mappings().all()
             return Snapshot(
-                revision=_revision(connection),
+                revision=revision,
                 platforms=_platforms_by_id(connection),
                 keys={row["digest"]: _api_key(row) for row in rows},
+                limits=_limits_by_platform(connection),
             )
 
-    def _create_tables(self) -> None:
+    def _ensure_tables(self) -> None:
         with self._transaction() as connection:
+            there = set(sql.inspect(connection).get_table_names())
+            if there.issuperset(_metadata.tables) and connection.execute(sql.select(_meta.c.revision)).first() is not None:
+                return
+        with self._transaction(begin="BEGIN IMMEDIATE") as connection:
             _metadata.create_all(connection)
             if connection.execute(sql.select(_meta.c.revision)).first() is None:
                 connection.execute(_meta.insert().values(id=1, revision=1))
 
     @contextmanager
-    def _transaction(self) -> Iterator[sql.Connection]:
+    def _transaction(self, *, begin: str = "BEGIN") -> Iterator[sql.Connection]:
         try:
-            with self._engine.begin() as connection:
+            with self._engine.execution_options(sqlite_begin=begin).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or type(error).__name__)  # without the statement and its parameters
@@ -219,10 +279,16 @@ class Registry:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # Python's own handling of transactions leaves reads and CREATE TABLE outside of them: ours begin in `_begin_sqlite`
+    connection.isolation_level = None
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_sqlite(connection: sql.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options()["sqlite_begin"])
 
 
 def _row(value: Platform | ApiKey) -> dict[str, Any]:
@@ -238,6 +304,27 @@ def _platforms_by_id(connection: sql.Connection, *, shop: str | None = None) -> 
     if shop is not None:
         query = query.where(_platforms.c.shop == shop)
     return {row["id"]: Platform(**row) for row in connection.execute(query).mappings()}
+
+
+def _limits_by_platform(connection: sql.Connection, platform_id: str | None = None) -> dict[str, Limits]:
+    query = sql.select(_limits).where(_limits.c.scope.in_(Limits.__struct_fields__))
+    if platform_id is not None:
+        query = query.where(_limits.c.platform == platform_id)
+    found: dict[str, dict[str, Limit]] = {}
+    for row in connection.execute(query).mappings():
+        limit: Limit = "none" if row["per_s"] is None else Rate(row["per_s"], row["burst"])
+        found.setdefault(row["platform"], {})[row["scope"]] = limit
+    return {platform: Limits(**limits) for platform, limits in found.items()}
+
+
+def _limit_columns(limit: Limit) -> dict[str, float | int | None]:
+    return {"per_s": limit.per_s, "burst": limit.burst} if isinstance(limit, Rate) else {"per_s": None, "burst": None}
+
+
+def _require_sane(limit: Limit) -> None:
+    trouble = limit.trouble() if isinstance(limit, Rate) else None
+    if trouble is not None:
+        raise RegistryRefusedError(trouble)
 
 
 def _require_platform(connection: sql.Connection, platform_id: str) -> Platform:

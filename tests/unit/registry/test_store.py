@@ -65,12 +65,43 @@ def test_keys_expire_and_are_revoked(registry: Registry, clock: ManualClock) -> 
     registry.add_platform("SHOP")
     _, first = registry.create_key("SHOP", expires_in_ms=1_000)
     _, second = registry.create_key("SHOP")
+    clock.advance(0.999)
     assert first.is_active(clock.now_ms())
-    clock.advance(1)
+    clock.advance(0.001)
     assert not first.is_active(clock.now_ms())
     assert second.is_active(clock.now_ms())
     assert not registry.revoke_key(second.id).is_active(clock.now_ms())
     assert registry.revoke_key(second.id).revoked_at == clock.now_ms(), "again: the same"
+
+
+def test_two_keys_are_active_at_once_until_the_old_one_ends(registry: Registry, clock: ManualClock) -> None:
+    """How a key is replaced without a gap: the new one opens before the old one closes, and each by itself."""
+    registry.add_platform("SHOP")
+    old, old_kept = registry.create_key("SHOP", expires_in_ms=60_000)
+    new, _ = registry.create_key("SHOP")
+
+    def active() -> list[bool]:
+        keys = registry.snapshot().keys
+        return [keys[digest(key)].is_active(clock.now_ms()) for key in (old, new)]
+
+    assert active() == [True, True]
+    registry.revoke_key(old_kept.id)
+    assert active() == [False, True]
+    clock.advance(3600)
+    assert active() == [False, True]
+
+
+def test_a_snapshot_tells_what_expired_was_revoked_or_disabled(registry: Registry, clock: ManualClock) -> None:
+    registry.add_platform("SHOP")
+    key, kept = registry.create_key("SHOP", scope="manage", expires_in_ms=1_000)
+    registry.revoke_key(kept.id)
+    registry.disable_platform("SHOP")
+    snapshot = registry.snapshot()
+    now_ms = clock.now_ms()
+    assert (snapshot.keys[digest(key)].expires_at, snapshot.keys[digest(key)].revoked_at) == (now_ms + 1_000, now_ms)
+    assert snapshot.keys[digest(key)].scope == "manage"
+    assert snapshot.platforms["SHOP"].disabled_at == now_ms
+    assert snapshot.platforms["SHOP_TEST"].disabled_at is None
 
 
 def test_unknown_names_are_refused_with_the_command_that_lists_them(registry: Registry) -> None:
