@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+import psutil
 
 COMMAND = (sys.executable, "-m", "footfall")
 START_TIMEOUT_S = 30.0
@@ -39,6 +42,9 @@ class Reply(NamedTuple):
     def violations(self) -> list[tuple[str, str]]:
         """(field, reason) of every violation listed."""
         return [(v["field"], v["reason"]) for detail in self.json["details"] for v in detail["field_violations"]]
+
+
+_numbers = itertools.count(0x7C1F0000)
 
 
 def free_port() -> int:
@@ -134,11 +140,28 @@ class Footfall:
 
     def kill(self) -> None:
         """SIGKILL to the process and all its children, and waits until they are gone."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(timeout=15)
-            self.process = None
+        if self.process is None:
+            return
+        children = self.children()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for child in children.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        self.process.wait(timeout=15)
+        self.process = None
+        psutil.wait_procs(list(children.values()), timeout=10)
+
+    def children(self) -> dict[str, psutil.Process]:
+        """The parts of the running server by name: w0, w1, …, ops."""
+        assert self.process is not None
+        found = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                command = process.cmdline()
+                if "footfall.cli.part" in command and "strace" not in command[0]:
+                    found[command[command.index("footfall.cli.part") + 2]] = process
+        return found
 
     # -- the command line on the same data
 
@@ -213,13 +236,13 @@ def raw_exchange(port: int, data: bytes, *, timeout_s: float = 15.0, half_close:
 
 
 def home(**members: Any) -> dict[str, Any]:
-    """The smallest clean event, to be changed in one place."""
+    """The smallest clean event, to be changed in one place. Each comes from a shopper of its own."""
     return {
         "id": members.pop("id", f"e-{time.time_ns()}"),
         "event_type": "HOME",
         "channel_type": "SITE",
         "timestamp": str(now_ms()),
-        "user_id": "u-7c1f",
+        "user_id": f"u-{next(_numbers):x}",
         "device": {"persistent_id": "p-90aa"},
         **members,
     }

@@ -52,8 +52,8 @@ def test_a_test_platform_answers_200_with_a_report_that_has_no_code(server: Foot
         "/rmp/event/v1/platforms/SHOP/userevents/",
         "/rmp/event/v1/platforms/SHOP/x/userevents",
         "/rmp/event/v1/platforms/SHOP%2Fx/userevents",
-        "/rmp/event/v1/platforms/SHOP/userevents:batch",
-        "/cdp/SEGMENT",
+        "/rmp/event/v1/platforms/SHOP/userevents:bulk",
+        "/cdp/segment",
         "/rmp/mgmt/v1/platforms/SHOP/data-deletion-requests/user-events",
     ],
 )
@@ -150,6 +150,17 @@ def test_form_bodies_are_415_with_the_cure(server: Footfall, content_type: str) 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json; charset=UTF-8", "application/octet-stream", ""])
 def test_any_other_content_type_is_taken_as_json(server: Footfall, content_type: str) -> None:
     assert server.send(home(), headers={"Content-Type": content_type}).status == 200
+
+
+def test_two_keys_are_400(server: Footfall) -> None:
+    """Which of them a proxy in front believed, nobody knows."""
+    head = "POST /rmp/event/v1/platforms/SHOP/userevents HTTP/1.1\r\nHost: h\r\nX-API-Key: {key}\r\nX-API-Key: other\r\n"
+    request = (head + "Content-Length: 2\r\n\r\n{{}}").format(key=server.keys["SHOP"])
+    assert raw_exchange(server.port, request.encode(), timeout_s=3).startswith(b"HTTP/1.1 400")
+
+
+def test_the_document_needs_a_host_like_everything_else(server: Footfall) -> None:
+    assert raw_exchange(server.port, b"GET /openapi.json HTTP/1.1\r\n\r\n", timeout_s=2).startswith(b"HTTP/1.1 400")
 
 
 def test_an_unknown_content_encoding_is_415(server: Footfall) -> None:

@@ -38,7 +38,7 @@ def test_the_document_is_valid_and_says_who_serves_it(document: dict[str, Any]) 
 
 
 def test_every_path_named_is_served_and_nothing_else_is(server: Footfall, document: dict[str, Any]) -> None:
-    assert set(document["paths"]) == {EVENTS_PATH, "/openapi.json"}
+    assert set(document["paths"]) == {EVENTS_PATH, EVENTS_PATH + ":batch", "/cdp/SEGMENT", "/openapi.json"}
     for path, operations in document["paths"].items():
         for method in ("get", "post", "put"):
             status = server.request(method.upper(), path.format(platform="SHOP"), body=b"{}").status
@@ -72,6 +72,16 @@ def test_answers_fit_what_the_document_says_of_their_status(server: Footfall, do
     for reply in replies:
         content = responses[str(reply.status)]["content"]["application/json"]["schema"]
         assert fits(document, reply.json, content), reply
+
+
+def test_batch_answers_fit_what_the_document_says(server: Footfall, document: dict[str, Any]) -> None:
+    path = EVENTS_PATH + ":batch"
+    responses = document["paths"][path]["post"]["responses"]
+    for platform in ("SHOP", "SHOP_TEST"):
+        for body in (b"[]", b"{", b'{"events":[{}]}', json.dumps([home(), {"event_type": "NO"}, home()]).encode()):
+            headers = {"X-API-Key": server.keys[platform]}
+            reply = server.request("POST", path.format(platform=platform), body=body, headers=headers)
+            assert fits(document, reply.json, responses[str(reply.status)]["content"]["application/json"]["schema"]), reply
 
 
 def test_clean_events_fit_the_document_and_are_accepted(server: Footfall, document: dict[str, Any]) -> None:

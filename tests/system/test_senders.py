@@ -37,7 +37,7 @@ def item_event(**item: Any) -> dict[str, Any]:
 
 
 def test_row_1_an_empty_session_id_beside_a_good_user_id_is_absent(server: Footfall) -> None:
-    event = understood(server, home(session_id=""))
+    event = understood(server, home(session_id="", user_id="u-7c1f"))
     assert "session_id" not in event
     assert event["user_id"] == "u-7c1f"
 

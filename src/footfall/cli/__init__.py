@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-_NEEDED = ("typer", "rich", "granian", "sqlalchemy")
+_NEEDED = ("typer", "rich", "granian", "sqlalchemy", "prometheus_client", "zstandard")
 
 
 def main() -> None:

@@ -1,59 +1,127 @@
-"""The parts of a server in one process, put together. Apart from the command, so that only a server waits for these imports."""
+"""A whole server put together: the data directory owned, the ports held, the log looked at, the processes started.
+
+Apart from the commands, so that only a server waits for these imports.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import math
+import logging
 import os
-import shutil
-from collections.abc import Iterator
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from footfall.cli.data import WRITER, new_registry, tree
-from footfall.cli.output import FAILED, fail, marked, say
+from footfall import __version__
+from footfall.cli.data import TREES, new_registry, tree
+from footfall.cli.output import FAILED, complain, fail, marked, say
+from footfall.cli.part import Plan, command_of
+from footfall.cli.room import free_bytes_min, worker_count
 from footfall.cli.settings import Settings
 from footfall.clock import SystemClock
-from footfall.errors import LogLockedError, SettingsError
+from footfall.errors import LogCorruptError, LogError, LogLockedError, SettingsError
+from footfall.log.directory import writers_of
+from footfall.log.disk import Disk
+from footfall.log.inspection import check_sealed, recover_leftover, set_aside
 from footfall.log.retention import remove_sealed
-from footfall.log.segments import SegmentWriter
-from footfall.server.listener import reserve_port
-from footfall.server.runtime import IngestServer, Parts
+from footfall.server.settings import ServerSettings
+from footfall.server.status import run_directory
+from footfall.server.supervisor import Child, Places, Supervisor, hold_port
+
+logger = logging.getLogger("footfall.supervisor")
 
 _DAY_MS: Final = 86_400_000
-_WORKERS: Final = 1
-_ROOM_FOR_EVENTS_BYTES: Final = 256 * 1024
-"""Less than this is no room for events, even where the operator set no floor."""
+_HOUSEKEEPING_PERIOD_S: Final = 600.0
+_INSPECTION_S_MAX: Final = 3.0
+"""How long a start may look at old segments; `footfall log verify` looks at all of them, however long it takes."""
+_PORT_PATIENCE_S: Final = 0.5
+"""Workers of a killed supervisor are gone, and their port is free, some milliseconds after it."""
 
 
-def serve_events(data: Path, settings: Settings) -> int:
-    """Takes events in until a signal or a failed log ends it; returns the exit status."""
-    server = settings.server
-    port, ops_port = _free_port(server.host, server.port), _free_port(server.ops_host, server.ops_port)
-    if settings.durability.accept_tmpfs:
-        say("[bold yellow]durability.accept_tmpfs is on:[/] where the data directory is in memory, a power cut takes all of it")
-    with ExitStack() as parts:
-        parts.enter_context(_owned(data))
-        registry = parts.enter_context(new_registry(data))
-        live, test = (parts.enter_context(_writer(data, mode, settings)) for mode in ("live", "test"))
-        ingest = IngestServer(
-            Parts(
-                registry=registry,
-                live=live,
-                test=test,
-                clock=SystemClock(),
-                lack_of_room=lambda: _lack_of_room(data, settings),
-                housekeeping=lambda: _forget_test_events(data, settings),
-                announce=lambda url, ops_url: _announce(url, ops_url, data),
-            ),
-            server=msgspec.structs.replace(server, port=port, ops_port=ops_port),
-            limits=settings.limits,
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asked for."""
+
+    data: Path
+    load: Callable[[], Settings]
+    """reads the settings: once at the start, again for every rolling restart"""
+    with_ops: bool
+    quarantine_corrupt: bool = False
+
+
+def serve_events(wanted: Wanted) -> int:
+    """Takes events in until a signal ends it, or it cannot come up; returns the exit status."""
+    settings = wanted.load()
+    server, data = settings.server, wanted.data
+    _require_tls_that_works(server)
+    with ExitStack() as held:
+        port = _held(held, server.host, server.port, flag="--port")
+        ops_port = _held(held, server.ops_host, server.ops_port, flag="--ops-port") if wanted.with_ops else server.ops_port
+        if settings.durability.accept_tmpfs:
+            say("[bold yellow]durability.accept_tmpfs is on:[/] where the data directory is in memory, a power cut takes it all")
+        held.enter_context(_owned(data))
+        with new_registry(data):
+            pass  # made, and found to be usable, before any worker asks for it
+        run_directory(data).mkdir(mode=0o700, exist_ok=True)
+        _prepare_logs(wanted, settings)
+        return asyncio.run(_supervise(wanted, settings, port=port, ops_port=ops_port))
+
+
+async def _supervise(wanted: Wanted, settings: Settings, *, port: int, ops_port: int) -> int:
+    data = wanted.data
+    workers = worker_count(settings.server)
+    first = [settings]  # what was loaded for the start serves the first workers
+
+    def effective() -> Settings:
+        loaded = first.pop() if first else wanted.load()
+        # the ports are held and the number of places is fixed: these follow at the next full start
+        fixed = msgspec.structs.replace(
+            loaded.server,
+            host=settings.server.host,
+            port=port,
+            ops_host=settings.server.ops_host,
+            ops_port=ops_port,
+            workers=workers,
         )
-        return asyncio.run(ingest.run())
+        return msgspec.structs.replace(loaded, server=fixed)
+
+    current = [effective()]
+
+    def child(part: str, name: str) -> Child:
+        plan = Plan(
+            part=part,
+            name=name,
+            data=str(data.absolute()),
+            settings=current[0],
+            parent=os.getpid(),
+            workers=workers,
+            quarantine_corrupt=wanted.quarantine_corrupt,
+        )
+        return Child(command=command_of(plan), plan=msgspec.json.encode(plan))
+
+    def reload() -> None:
+        current[0] = effective()
+
+    places = Places(
+        workers=workers,
+        worker=lambda slot: child("ingest", slot),
+        others={"ops": lambda: child("ops", "ops")} if wanted.with_ops else {},
+        run=run_directory(data),
+        needed_bytes=free_bytes_min(data, settings),
+        drain_delay_s=settings.server.drain_delay_s,
+        reload=reload,
+        announce=lambda: _announce(current[0].server, data, with_ops=wanted.with_ops),
+    )
+    housekeeping = threading.Thread(target=_keep_house, args=(data, settings), name="housekeeping", daemon=True)
+    housekeeping.start()
+    return await Supervisor(places, clock=SystemClock(), version=__version__).run()
 
 
 @contextmanager
@@ -76,46 +144,91 @@ def _owned(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _free_port(host: str, port: int) -> int:
+def _held(held: ExitStack, host: str, port: int, *, flag: str) -> int:
+    """The port, held until the server ends."""
+    patience_s = time.monotonic() + _PORT_PATIENCE_S
+    while True:
+        try:
+            number, holder = hold_port(host, port)
+        except SettingsError as error:  # the command line is right, the machine is not free
+            if time.monotonic() < patience_s:
+                time.sleep(0.05)
+                continue
+            fail(f"{error.message}; is another server running? {flag} chooses another", FAILED)
+        held.enter_context(_closing(holder))
+        return number
+
+
+@contextmanager
+def _closing(holder: socket.socket) -> Iterator[None]:
+    with holder:
+        yield
+
+
+def _require_tls_that_works(server: ServerSettings) -> None:
+    """Says what is wrong with certificate and key now, not in a worker's last words."""
+    if (server.tls_cert is None) != (server.tls_key is None):
+        raise SettingsError("TLS needs both, --tls-cert and --tls-key")
+    if server.tls_cert is None or server.tls_key is None:
+        return
+    for path in (server.tls_cert, server.tls_key):
+        if not Path(path).is_file():
+            raise SettingsError(f"there is no file {path}")
     try:
-        return reserve_port(host, port)
-    except SettingsError as error:  # the command line is right, the machine is not free
-        fail(f"{error.message}; is another server running? --port and --ops-port choose others", FAILED)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.tls_cert, server.tls_key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{server.tls_cert} and {server.tls_key} are no certificate and its key: {error}") from None
 
 
-def _writer(data: Path, mode: str, settings: Settings) -> SegmentWriter:
-    return SegmentWriter.open(
-        tree(data, mode),
-        writer=WRITER,
-        segment_bytes=settings.durability.segment_bytes,
-        free_bytes_min=_free_bytes_min(data, settings),
-        accept_tmpfs=settings.durability.accept_tmpfs,
-        segment_age_s_max=86_400 if mode == "test" else math.inf,  # so that retention finds whole segments to take
-    )
+def _no_password() -> str:
+    raise ValueError("the key is encrypted; give it without a pass phrase")
 
 
-def _free_bytes_min(data: Path, settings: Settings) -> int:
-    durability = settings.durability
-    if durability.free_bytes_min is not None:
-        return durability.free_bytes_min
-    return max(2 * durability.segment_bytes * _WORKERS, min(shutil.disk_usage(data).total // 20, 2 << 30))
+def _prepare_logs(wanted: Wanted, settings: Settings) -> None:
+    """Looks at old segments (rule R6: damage is never skipped in silence), and closes what former workers left open."""
+    workers = worker_count(settings.server)
+    slots = {f"w{index}" for index in range(workers)}
+    for mode in TREES:
+        directory = tree(wanted.data, mode)
+        inspection = check_sealed(directory, budget_s=_INSPECTION_S_MAX)
+        for damage in inspection.damages:
+            complain(f"{mode}/{damage.file} at byte {damage.offset}: {damage.reason}")
+        if inspection.damages and not wanted.quarantine_corrupt:
+            raise LogCorruptError(
+                "the log is damaged where it had been durable; copy the data directory, then restore a backup, or start with"
+                " --quarantine-corrupt, which sets the damaged files aside and goes on without their records"
+            )
+        if inspection.damages:
+            set_aside(directory, inspection.damages)
+        recover_leftover(
+            directory,
+            keep=slots,
+            segment_bytes=settings.durability.segment_bytes,
+            free_bytes_min=free_bytes_min(wanted.data, settings),
+            accept_tmpfs=settings.durability.accept_tmpfs,
+            quarantine_corrupt=wanted.quarantine_corrupt,
+        )
 
 
-def _lack_of_room(data: Path, settings: Settings) -> str | None:
-    needed = max(_free_bytes_min(data, settings), _ROOM_FOR_EVENTS_BYTES)
-    free = shutil.disk_usage(data).free
-    return (
-        None
-        if free >= needed
-        else f"disk: {free >> 20} MiB are free on the volume of the data directory, {needed >> 20} are needed"
-    )
+def _keep_house(data: Path, settings: Settings) -> None:
+    """A thread beside the supervisor: takes test events away when they are old enough."""
+    retention_ms = round(settings.durability.test_retention_days * _DAY_MS)
+    while True:
+        horizon_ms = SystemClock().now_ms() - retention_ms
+        try:
+            for writer in writers_of(Disk(), tree(data, "test")):
+                remove_sealed(tree(data, "test") / writer, sealed_before_ms=horizon_ms)
+        except (LogError, OSError) as error:
+            logger.warning("housekeeping failed, will be tried again: %s", error)
+        time.sleep(_HOUSEKEEPING_PERIOD_S)
 
 
-def _forget_test_events(data: Path, settings: Settings) -> None:
-    horizon_ms = SystemClock().now_ms() - round(settings.durability.test_retention_days * _DAY_MS)
-    remove_sealed(tree(data, "test") / WRITER, sealed_before_ms=horizon_ms)
-
-
-def _announce(url: str, ops_url: str, data: Path) -> None:
+def _announce(server: ServerSettings, data: Path, *, with_ops: bool) -> None:
+    url = f"{'https' if server.tls_cert else 'http'}://{_in_url(server.host)}:{server.port}"
     say(f"[bold]Footfall takes events[/] at {url}   data: {marked(str(data))}")
-    say(f"[dim]ready: {ops_url}/readyz   what is served: {url}/openapi.json   Ctrl-C stops[/]")
+    ready = f"ready: http://{_in_url(server.ops_host)}:{server.ops_port}/readyz   " if with_ops else ""
+    say(f"[dim]{ready}what is served: {url}/openapi.json   Ctrl-C stops[/]")
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

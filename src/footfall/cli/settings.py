@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from footfall.errors import SettingsError
-from footfall.server.settings import DurabilitySettings, LimitSettings, ServerSettings
+from footfall.server.settings import DurabilitySettings, LimitSettings, LoggingSettings, ServerSettings, ThrottleSettings
 
 ENVIRONMENT_PREFIX: Final = "FOOTFALL_"
 DEFAULT_FILE_NAME: Final = "footfall.toml"
@@ -26,7 +26,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
+    throttle: ThrottleSettings = ThrottleSettings()
     durability: DurabilitySettings = DurabilitySettings()
+    logging: LoggingSettings = LoggingSettings()
 
 
 _SECTIONS: Final = {field.name: field.type for field in msgspec.structs.fields(Settings)}

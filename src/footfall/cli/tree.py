@@ -14,14 +14,21 @@ from typer.core import TyperGroup
 
 _COMMANDS: Final = {
     "serve": "footfall.cli.serve:serve",
+    "ingest": "footfall.cli.serve:ingest",
+    "console": "footfall.cli.serve:console",
     "platform": "footfall.cli.platforms:app",
     "key": "footfall.cli.keys:app",
     "send": "footfall.cli.send:send",
+    "simulate": "footfall.cli.simulate:simulate",
+    "find": "footfall.cli.find:find",
+    "doctor": "footfall.cli.doctor:doctor",
     "check": "footfall.cli.check:check",
     "golive": "footfall.cli.golive:golive",
     "tail": "footfall.cli.tail:tail",
     "log": "footfall.cli.logs:app",
     "config": "footfall.cli.configure:config",
+    "backup": "footfall.cli.backup:backup",
+    "restore": "footfall.cli.backup:restore",
 }
 
 

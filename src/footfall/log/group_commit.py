@@ -47,12 +47,15 @@ class GroupCommit:
         on_poisoned: Callable[[BaseException], None],
         bytes_max: int = BYTES_MAX,
         wait_s_max: float = WAIT_S_MAX,
+        observe: Callable[[float], None] | None = None,
     ) -> None:
-        """`on_poisoned` is called once, in the event loop, when the writer failed for good: end the process then."""
+        """`on_poisoned` is called once, in the event loop, when the writer failed for good: end the process then. `observe` hears
+        how many seconds each group took from setting off to being durable, in the event loop, too."""
         self._writer = writer
         self._on_poisoned = on_poisoned
         self._bytes_max = min(bytes_max, GROUP_BYTES_MAX)
         self._wait_s_max = wait_s_max
+        self._observe = observe
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._jobs: SimpleQueue[list[bytes] | None] = SimpleQueue()
@@ -159,6 +162,8 @@ class GroupCommit:
 
     def _landed(self, last: int, count: int, error: BaseException | None) -> None:
         landing, self._committing = self._committing, None
+        if self._observe is not None and self._loop is not None:
+            self._observe(self._loop.time() - self._committing_since_s)
         if self._refusing is not None and self._refusing[0] is LogFullError:
             self._refusing = None  # the volume answers again
         if error is None:

@@ -6,11 +6,13 @@ protocol object it will be written to.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import msgspec
 
-from footfall.errors import GRPC_CODES, InvalidEventError, Violation
+from footfall.errors import GRPC_CODES, InvalidEventError, LogError, LogFullError, Violation
+from footfall.server.inflate import InflateError
 
 Headers = list[tuple[str, str]]
 
@@ -32,17 +34,19 @@ class Refusal(msgspec.Struct, frozen=True):
     close: bool = False
 
     def body(self) -> bytes:
-        return _encode({"code": GRPC_CODES[self.status], "message": self.message, "details": _details(self.violations)})
+        return _encode({"code": GRPC_CODES[self.status], "message": self.message, "details": details(self.violations)})
 
     def head(self) -> Headers:
         return [*JSON, *self.headers, *([("connection", "close")] if self.close else [])]
 
 
-def _details(violations: tuple[Violation, ...]) -> list[dict[str, Any]]:
+def details(violations: tuple[Violation, ...]) -> list[dict[str, Any]]:
     return [{"@type": _BAD_REQUEST_TYPE, "field_violations": violations}] if violations else []
 
 
 EVENTS_PATH: Final = "/rmp/event/v1/platforms/{platform}/userevents"
+BATCH_PATH: Final = EVENTS_PATH + ":batch"
+SEGMENT_PATH: Final = "/cdp/SEGMENT"
 
 NO_SUCH_PATH: Final = Refusal(404, f"Not Found: events go to POST {EVENTS_PATH}", close=True)
 HOST_HEADER: Final = Refusal(400, "Bad Request: the Host header must come exactly once", close=True)
@@ -54,6 +58,8 @@ NO_KEY: Final = Refusal(
     "no API key: send it in the X-API-Key header",
     headers=(("www-authenticate", 'ApiKey realm="footfall", header="X-API-Key"'),),
 )
+KEY_TWICE: Final = Refusal(400, "Bad Request: the X-API-Key header must come once", close=True)
+NO_PLATFORM_HEADER: Final = Refusal(404, "no platform: send its id in the x-platform-id header")
 KEY_UNKNOWN: Final = Refusal(403, "API key not accepted: unknown here; use the key that was made for this platform id")
 KEY_MALFORMED: Final = Refusal(
     403, "API key not accepted: its check characters do not match, so it was cut or mistyped; copy it again, whole"
@@ -61,7 +67,11 @@ KEY_MALFORMED: Final = Refusal(
 KEY_REVOKED: Final = Refusal(403, "API key not accepted: it was revoked; make a new one with `footfall key create`")
 KEY_EXPIRED: Final = Refusal(403, "API key not accepted: it has expired; make a new one with `footfall key create`")
 FORM_BODY: Final = Refusal(415, "Unsupported Media Type: form bodies are not taken; set Content-Type: application/json")
-ENCODED_BODY: Final = Refusal(415, "Unsupported Media Type: this Content-Encoding is not taken; send the body uncompressed")
+ENCODED_BODY: Final = Refusal(
+    415,
+    "Unsupported Media Type: this Content-Encoding is not taken; send gzip, zstd, or the body uncompressed",
+    headers=(("accept-encoding", "gzip, zstd"),),
+)
 BODY_LATE: Final = Refusal(408, "Request Timeout: the body did not arrive in time; send it again", close=True)
 BODY_CUT: Final = Refusal(
     400,
@@ -76,6 +86,8 @@ NO_ROOM: Final = Refusal(
 NOT_KNOWN_STORED: Final = Refusal(
     503, "not known to be stored: send it again with the same id and timestamp", headers=(("retry-after", "5"),)
 )
+THROTTLED_MESSAGE: Final = "request denied by throttler, try again later"
+"""In the documented wording (protocol notes, section 10)."""
 STOPPING: Final = Refusal(503, "the server is stopping: try again", headers=(("retry-after", "1"),), close=True)
 INTERNAL: Final = Refusal(500, "internal error; the event may or may not be stored: send it again with the same id and timestamp")
 
@@ -87,9 +99,33 @@ def method_not_allowed(allow: str) -> Refusal:
 def too_large(length: int, length_max: int) -> Refusal:
     return Refusal(
         413,
-        f"the body has {length} bytes, at most {length_max} are taken: send one event a request, with fewer items",
+        f"the body has {length} bytes, at most {length_max} are taken: send fewer events or items a request",
         close=True,
     )
+
+
+def not_inflatable(error: InflateError) -> Refusal:
+    if error.status == 503:
+        return TOO_MANY_BYTES
+    if error.status == 413:
+        return Refusal(413, f"{error.message}: send fewer events or items a request")
+    return Refusal(
+        400, "the body cannot be decompressed", violations=(Violation("", error.message, f"compression_{error.reason}"),)
+    )
+
+
+def too_many_events(count: int, count_max: int) -> Refusal:
+    return Refusal(413, f"the batch has {count} events, at most {count_max} are taken: send it in parts")
+
+
+def not_stored(error: LogError) -> Refusal:
+    """The reason holds paths and sizes: it stands in /readyz, for the operator."""
+    return NO_ROOM if isinstance(error, LogFullError) else NOT_KNOWN_STORED
+
+
+def throttled(wait_s: float) -> Refusal:
+    """`wait_s` until the sender's bucket has room again."""
+    return Refusal(429, THROTTLED_MESSAGE, headers=(("retry-after", str(max(1, math.ceil(wait_s)))),))
 
 
 def key_without_scope(scope: str) -> Refusal:

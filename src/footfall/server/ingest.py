@@ -1,7 +1,7 @@
-"""The public listener: takes an event, answers for it. This is the hot path.
+"""The public listener: takes events, answers for them. This is the hot path.
 
-The order of checks is a contract (design 5.1): everything the head of a request can decide is decided before a byte of the body
-is read. 200 leaves this module only after the log said the record is durable.
+The order of checks is a contract (design 5.1): `admission` decides everything the head of a request can decide, then the body is
+read, inflated, understood, throttled and stored. 200 leaves this module only after the log said the records are durable.
 
 Facts of Granian this code stands on (measured; see docs/architecture.md):
 - `await protocol()` raises on a body that was cut; the streaming iterator calls it complete. Only the first is used to take an
@@ -14,42 +14,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
-from typing import Any, Final, Protocol
+from functools import partial
+from time import perf_counter
+from typing import Any, Final
 
 from footfall.clock import Clock
-from footfall.errors import InvalidEventError, LogError, LogFullError
+from footfall.errors import InvalidEventError, LogError
+from footfall.events.batch import is_ndjson
 from footfall.events.decode import canonical
-from footfall.events.intake import read_event
+from footfall.events.intake import read_event, read_stored
 from footfall.log.group_commit import GroupCommit
-from footfall.registry.keys import digest, is_well_formed
-from footfall.registry.snapshot import ApiKey
 from footfall.server import answers
+from footfall.server.admission import OPENAPI_PATH, Admission, Admitted, HttpScope, Route
 from footfall.server.answers import EMPTY_OBJECT, JSON, Refusal
+from footfall.server.batches import Batches
+from footfall.server.budget import ByteBudget, Reservation
+from footfall.server.inflate import InflateError, inflate
 from footfall.server.report import report_of
 from footfall.server.settings import LimitSettings
-from footfall.server.state import Door, DoorKeeper
+from footfall.server.state import DoorKeeper
+from footfall.server.status import Counters
 from footfall.server.sweeper import BodySweeper
+from footfall.server.throttle import Throttle
 
 logger = logging.getLogger("footfall.server")
 
-_PATH_HEAD: Final = "/rmp/event/v1/platforms/"
-_PATH_TAIL: Final = "/userevents"
-_OPENAPI_PATH: Final = "/openapi.json"
-_FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 _DRAIN_BYTES_MAX: Final = 16 * 1024 * 1024
 _DRAIN_PAUSE_S: Final = 0.3
 _DRAIN_S_MAX: Final = 10.0
 """How much of a refused body is read and thrown away, until which pause, and for how long, before the connection is left."""
-
-
-class HttpScope(Protocol):
-    """What is used of an RSGI scope."""
-
-    proto: str
-    method: str
-    path: str
-    headers: Any
+_INFLATE_HERE_BYTES_MAX: Final = 4 * 1024
+"""A compressed body up to this long is inflated on the event loop: a thread would cost more."""
 
 
 class IngestApp:
@@ -61,125 +56,122 @@ class IngestApp:
         keeper: DoorKeeper,
         live: GroupCommit,
         test: GroupCommit,
+        throttle: Throttle,
+        counters: Counters,
         clock: Clock,
         limits: LimitSettings,
         openapi: bytes,
     ) -> None:
-        self._keeper = keeper
         self._logs = {"live": live, "test": test}
+        self._throttle = throttle
+        self._counters = counters
         self._clock = clock
-        self._body_bytes_max = limits.body_bytes_max
-        self._bytes_in_flight_max = limits.bytes_in_flight_max
+        self._limits = limits
         self._ahead_ms_max = round(limits.timestamp_ahead_s * 1000)
         self._openapi = openapi
-        self._bytes_in_flight = 0
+        self.admission = Admission(keeper, limits=limits, clock=clock)
         self.sweeper = BodySweeper(timeout_s=limits.body_timeout_s, clock=clock)
+        self._batches = Batches(logs=self._logs, throttle=throttle, counters=counters, clock=clock, limits=limits)
+        self.budget = ByteBudget(limits.bytes_in_flight_max)
         self.requests_open = 0
-        self.keys_used: dict[str, int] = {}
-        """key id → last use in Unix milliseconds; taken and emptied by whoever writes it to the registry"""
 
     async def __rsgi__(self, scope: HttpScope, protocol: Any) -> None:
         if scope.proto != "http":
             protocol.close(1002)
             return
+        began_s = perf_counter()
         self.requests_open += 1
+        status = 500
         try:
-            await self._serve(scope, protocol)
-        except Exception as error:  # noqa: BLE001  (the last resort: the sender gets an answer, and no detail)
-            # the places without the exception's text, which may quote an event
-            places = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("unexpected %s in the request handler\n%s", type(error).__name__, places)  # noqa: TRY400
+            status = await self._serve(scope, protocol)
+        except Exception as error:  # the last resort: the sender gets an answer, and no detail
+            # the journal writes the places without the exception's text, which may quote an event
+            logger.error("unexpected error in the request handler", exc_info=error)  # noqa: TRY400
             _respond(protocol, answers.INTERNAL)
         finally:
             self.requests_open -= 1
+            self._counters.answered(status, perf_counter() - began_s)
 
-    async def _serve(self, scope: HttpScope, protocol: Any) -> None:
-        if scope.path == _OPENAPI_PATH and scope.method == "GET":
+    async def _serve(self, scope: HttpScope, protocol: Any) -> int:
+        """Answers; returns the status."""
+        if scope.path == OPENAPI_PATH and scope.method == "GET":
+            if len(scope.headers.get_all("host")) != 1:
+                return _respond(protocol, answers.HOST_HEADER)
             protocol.response_bytes(200, JSON, self._openapi)
-            return
-        admission = self._admit(scope)
-        if type(admission) is Door:
-            length = int(scope.headers.get("content-length"))
-            if self._bytes_in_flight + length <= self._bytes_in_flight_max:
-                self._bytes_in_flight += length
+            return 200
+        admitted = self.admission.admit(scope)
+        if type(admitted) is Admitted:
+            reservation = self.budget.reserve(admitted.length) if admitted.problem is None else None
+            if reservation is not None:
                 try:
-                    await self._take(admission, protocol)
+                    return await self._take(admitted, scope, protocol, reservation)
                 finally:
-                    self._bytes_in_flight -= length
-                return
-            admission = answers.TOO_MANY_BYTES
-        assert isinstance(admission, Refusal)  # noqa: S101  (narrows the union for the reader and the type checker)
-        _respond(protocol, admission)
+                    reservation.release()
+            refusal = admitted.problem or answers.TOO_MANY_BYTES
+            self._count_refused(admitted, refusal)
+        else:
+            assert isinstance(admitted, Refusal)  # noqa: S101  (narrows the union for the reader and the type checker)
+            refusal = admitted
+            self._counters.refused(refusal.status)
+        _respond(protocol, refusal)
         await self._drain(protocol)
+        return refusal.status
 
-    # -- from the head alone
-
-    def _admit(self, scope: HttpScope) -> Door | Refusal:
-        """The door this request may use, or why not: checks 1 to 7 of design 5.1, in that order."""
-        path = scope.path
-        if not (path.startswith(_PATH_HEAD) and path.endswith(_PATH_TAIL)):
-            return answers.method_not_allowed("GET") if path == _OPENAPI_PATH else answers.NO_SUCH_PATH
-        platform = path[len(_PATH_HEAD) : -len(_PATH_TAIL)]
-        if not platform or "/" in platform:
-            return answers.NO_SUCH_PATH
-        if scope.method != "POST":
-            return answers.method_not_allowed("POST")
-        headers = scope.headers
-        framing = self._framing_refusal(headers)
-        if framing is not None:
-            return framing
-        if self._keeper.stopping:
-            return answers.STOPPING
-        key = headers.get("x-api-key")
-        if not key:
-            return answers.NO_KEY
-        now_ms = self._clock.now_ms()
-        known = self._keeper.keys.get(digest(key))
-        if known is None or not known.is_active(now_ms) or known.scope != "ingest":
-            return _key_refusal(key, known)
-        door = self._keeper.doors.get(platform)
-        if door is None:
-            return answers.unknown_platform(platform)
-        if known.platform != platform:
-            return answers.foreign_key(platform, known.platform)
-        if door.disabled:
-            return answers.platform_disabled(platform)
-        self.keys_used[known.id] = now_ms
-        return _content_refusal(headers) or door
-
-    def _framing_refusal(self, headers: Any) -> Refusal | None:
-        if len(headers.get_all("host")) != 1:
-            return answers.HOST_HEADER
-        length = headers.get("content-length")
-        # the parser lets CL+TE pass as TE: where both could be meant, neither is believed
-        if length is None or not length.isdecimal() or "transfer-encoding" in headers:
-            return answers.LENGTH_REQUIRED
-        if int(length) > self._body_bytes_max:
-            return answers.too_large(int(length), self._body_bytes_max)
-        return None
+    def _count_refused(self, admitted: Admitted, refusal: Refusal) -> None:
+        """A body that was not looked into, or could not be, counts as one event."""
+        tally = self._counters.tally(admitted.door.platform, admitted.route.value)
+        if refusal.status == 503:
+            tally.unavailable += 1
+        else:
+            tally.rejected += 1
 
     # -- with the body
 
-    async def _take(self, door: Door, protocol: Any) -> None:
+    async def _take(self, admitted: Admitted, scope: HttpScope, protocol: Any, reservation: Reservation) -> int:
         body = await self._read_body(protocol)
+        if type(body) is bytes and admitted.encoding is not None:
+            body = await self._inflated(body, admitted, reservation)
         if type(body) is not bytes:
             assert isinstance(body, Refusal)  # noqa: S101
-            _respond(protocol, body)
-            return
+            self._count_refused(admitted, body)
+            return _respond(protocol, body)
+        if admitted.route is Route.BATCH:
+            ndjson = is_ndjson(scope.headers.get("content-type"))
+            answer = await self._batches.take(body, admitted.door, key_id=admitted.key_id, ndjson=ndjson)
+            if isinstance(answer, Refusal):
+                return _respond(protocol, answer)
+            protocol.response_bytes(200, answer.headers, answer.body)
+            return 200
+        return await self._take_one(body, admitted, protocol)
+
+    async def _take_one(self, body: bytes, admitted: Admitted, protocol: Any) -> int:
+        door, route = admitted.door, admitted.route
+        tally = self._counters.tally(door.platform, route.value)
         now_ms = self._clock.now_ms()
+        answer = EMPTY_OBJECT
+        iso = route is Route.SEGMENT
         try:
-            intake = read_event(body, now_ms=now_ms, ahead_ms_max=self._ahead_ms_max)
-            record = b'%b%d,"source":"api","event":%b}' % (door.record_head, now_ms, canonical(intake.event))
+            if door.mode == "live":
+                content, identifier = read_stored(body, now_ms=now_ms, ahead_ms_max=self._ahead_ms_max, iso_timestamps=iso)
+            else:
+                intake = read_event(body, now_ms=now_ms, ahead_ms_max=self._ahead_ms_max, iso_timestamps=iso)
+                content, identifier = canonical(intake.event), intake.identifier
+                answer = report_of(intake, now_ms=now_ms)
+            wait_s = self._throttle.take(door.platform, admitted.key_id, identifier, self._clock.monotonic_s())
+            if wait_s:
+                tally.throttled += 1
+                return _respond(protocol, answers.throttled(wait_s))
+            record = b'%b%d,"source":"%b","event":%b}' % (door.record_head, now_ms, _SOURCES[route], content)
             await self._logs[door.mode].append(record)
         except InvalidEventError as error:
-            _respond(protocol, answers.invalid(error))
-        except LogFullError:  # the reason holds paths and sizes: it stands in /readyz, for the operator
-            _respond(protocol, answers.NO_ROOM)
-        except LogError:
-            _respond(protocol, answers.NOT_KNOWN_STORED)
-        else:
-            answer = EMPTY_OBJECT if door.mode == "live" else report_of(intake, now_ms=now_ms)
-            protocol.response_bytes(200, JSON, answer)
+            tally.rejected += 1
+            return _respond(protocol, answers.invalid(error))
+        except LogError as error:
+            tally.unavailable += 1
+            return _respond(protocol, answers.not_stored(error))
+        tally.accepted += 1
+        protocol.response_bytes(200, JSON, answer)
+        return 200
 
     async def _read_body(self, protocol: Any) -> bytes | Refusal:
         task = asyncio.current_task()
@@ -196,6 +188,22 @@ class IngestApp:
         finally:
             self.sweeper.release(task)
         return body
+
+    async def _inflated(self, body: bytes, admitted: Admitted, reservation: Reservation) -> bytes | Refusal:
+        limits = self._limits
+        bytes_max = limits.batch_inflated_bytes_max if admitted.route is Route.BATCH else limits.body_bytes_max
+        work = partial(
+            inflate,
+            body,
+            admitted.encoding or "",
+            bytes_max=bytes_max,
+            ratio_max=limits.inflate_ratio_max,
+            reserve=reservation.more,
+        )
+        try:
+            return work() if len(body) <= _INFLATE_HERE_BYTES_MAX else await asyncio.to_thread(work)
+        except InflateError as error:
+            return answers.not_inflatable(error)
 
     async def _drain(self, protocol: Any) -> None:
         """Reads on after a refusal, as long as something comes: closing at once would reset the connection under a sender that is
@@ -214,26 +222,9 @@ class IngestApp:
             return
 
 
-def _key_refusal(key: str, known: ApiKey | None) -> Refusal:
-    if known is None:
-        ours = key.startswith(("footfall_live_", "footfall_test_"))
-        return answers.KEY_MALFORMED if ours and not is_well_formed(key) else answers.KEY_UNKNOWN
-    if known.revoked_at is not None:
-        return answers.KEY_REVOKED
-    if known.scope != "ingest":
-        return answers.key_without_scope(known.scope)
-    return answers.KEY_EXPIRED
+_SOURCES: Final = {route: route.value.encode() for route in Route}
 
 
-def _content_refusal(headers: Any) -> Refusal | None:
-    content_type = headers.get("content-type")
-    if content_type is not None and content_type.partition(";")[0].strip().lower() in _FORM_TYPES:
-        return answers.FORM_BODY
-    encoding = headers.get("content-encoding")
-    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
-        return answers.ENCODED_BODY
-    return None
-
-
-def _respond(protocol: Any, refusal: Refusal) -> None:
+def _respond(protocol: Any, refusal: Refusal) -> int:
     protocol.response_bytes(refusal.status, refusal.head(), refusal.body())
+    return refusal.status

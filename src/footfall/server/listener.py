@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,22 +24,6 @@ class RsgiApp(Protocol):
     """What a listener serves."""
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None: ...
-
-
-def reserve_port(host: str, port: int) -> int:
-    """The port to listen on, 0 resolved to a free one. Raises `SettingsError` when somebody listens there already.
-
-    Granian binds with SO_REUSEPORT, so two servers on one port would both start and share the senders: a plain bind finds the
-    other one first.
-    """
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
 class Listener:

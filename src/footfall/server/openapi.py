@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from footfall.events import schema
-from footfall.server.answers import EVENTS_PATH
+from footfall.server.answers import BATCH_PATH, EVENTS_PATH, SEGMENT_PATH
 from footfall.server.settings import LimitSettings
 
 _ID_MAX = schema.IDENTIFIER_CHARS_MAX
@@ -39,6 +39,8 @@ def _document(limits: LimitSettings) -> dict[str, Any]:
         "security": [{"ApiKey": []}],
         "paths": {
             EVENTS_PATH: {"post": _post_user_event()},
+            BATCH_PATH: {"post": _post_user_events(limits)},
+            SEGMENT_PATH: {"post": _post_segment_event()},
             "/openapi.json": {
                 "get": {
                     "operationId": "getOpenApi",
@@ -55,39 +57,78 @@ def _document(limits: LimitSettings) -> dict[str, Any]:
     }
 
 
+_REFUSED = {
+    "400": "The event breaks a rule; `details` list every field. Mend it: sent again unchanged it is refused again.",
+    "401": "No API key came.",
+    "403": "The key is unknown, expired, revoked, without the scope, or made for another platform id.",
+    "404": "No such platform id, or no such path.",
+    "408": "The body did not arrive in time.",
+    "411": "No Content-Length, or a Transfer-Encoding.",
+    "413": "The body is too large, or becomes so by inflation.",
+    "415": "A form body, or an unknown Content-Encoding.",
+    "429": "This identifier, platform id or key sends too fast: send again after `Retry-After` seconds.",
+    "500": "The server's fault.",
+    "503": "Not known to be stored: send it again with the same `id` and `timestamp`, after `Retry-After` seconds.",
+}
+_PLATFORM = {
+    "name": "platform",
+    "in": "path",
+    "required": True,
+    "description": "The platform id: the live one stores, the test one explains.",
+    "schema": {"type": "string"},
+}
+_ENCODING = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "description": "How the body is compressed.",
+    "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
+}
+
+
 def _post_user_event() -> dict[str, Any]:
-    refused = {
-        "400": "The event breaks a rule; `details` list every field. Mend it: sent again unchanged it is refused again.",
-        "401": "No API key came.",
-        "403": "The key is unknown, expired, revoked, without the scope, or made for another platform id.",
-        "404": "No such platform id, or no such path.",
-        "408": "The body did not arrive in time.",
-        "411": "No Content-Length, or a Transfer-Encoding.",
-        "413": "The body is too large.",
-        "415": "A form body, or an unknown Content-Encoding.",
-        "500": "The server's fault.",
-        "503": "Not known to be stored: send it again with the same `id` and `timestamp`, after `Retry-After` seconds.",
-    }
     return {
         "operationId": "postUserEvent",
         "summary": "Send one event",
-        "parameters": [
-            {
-                "name": "platform",
-                "in": "path",
-                "required": True,
-                "description": "The platform id: the live one stores, the test one explains.",
-                "schema": {"type": "string"},
-            }
-        ],
+        "parameters": [_PLATFORM, _ENCODING],
         "requestBody": {"required": True, "content": _json(_ref("Event"))},
-        "responses": {
-            "200": {
-                "description": "Accepted and durable. An empty object from a live platform, a report from a test one.",
-                "content": _json({"anyOf": [_ref("Accepted"), _ref("TestReport")]}),
-            },
-            **{status: {"description": text, "content": _json(_ref("Status"))} for status, text in refused.items()},
+        "responses": _responses(
+            "Accepted and durable. An empty object from a live platform, a report from a test one.",
+            {"anyOf": [_ref("Accepted"), _ref("TestReport")]},
+        ),
+    }
+
+
+def _post_segment_event() -> dict[str, Any]:
+    header = {"name": "x-platform-id", "in": "header", "required": True, "description": "The platform id.", "schema": _string()}
+    return {
+        "operationId": "postSegmentEvent",
+        "summary": "Send one event as Segment's destination does: the platform id in a header, times also in ISO 8601",
+        "parameters": [header, _ENCODING],
+        "requestBody": {"required": True, "content": _json(_ref("SegmentEvent"))},
+        "responses": _responses("As for one event.", {"anyOf": [_ref("Accepted"), _ref("TestReport")]}),
+    }
+
+
+def _post_user_events(limits: LimitSettings) -> dict[str, Any]:
+    ndjson = {"schema": {"type": "string", "description": "One event a line; blank lines are skipped."}}
+    return {
+        "operationId": "postUserEvents",
+        "summary": "Send many events in one durable write",
+        "description": f"At most {limits.batch_events_max} events and {limits.batch_bytes_max} bytes as sent. Each event is judged "
+        "by itself; what is not in `rejected` is durable. 503 is for the whole batch.",
+        "parameters": [_PLATFORM, _ENCODING],
+        "requestBody": {
+            "required": True,
+            "content": {**_json(_ref("Batch")), "application/x-ndjson": ndjson},
         },
+        "responses": _responses("What became of each event.", _ref("BatchAnswer")),
+    }
+
+
+def _responses(accepted: str, schema_: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "200": {"description": accepted, "content": _json(schema_)},
+        **{status: {"description": text, "content": _json(_ref("Status"))} for status, text in _REFUSED.items()},
     }
 
 
@@ -118,8 +159,18 @@ def _schemas() -> dict[str, Any]:
             },
             "An amount of one currency.",
         ),
+        "SegmentEvent": _segment_event(),
+        # what is wrong with an element is told in the answer: only the shape around the events is the batch's own
+        "Batch": {
+            "anyOf": [
+                {"type": "array", "items": {}},
+                {"type": "object", "properties": {"events": {"type": "array", "items": {}}}, "required": ["events"]},
+            ],
+            "description": "Events as in `postUserEvent`: an array, or an object that holds it.",
+        },
+        "BatchAnswer": _batch_answer(),
         "Accepted": {"type": "object", "maxProperties": 0},
-        "TestReport": _test_report(),
+        "TestReport": _closed({"test": _report()}),
         "Violation": _closed({"field": _string(), "description": _string(), "reason": _string()}),
         "BadRequest": _closed(
             {
@@ -182,9 +233,31 @@ def _event() -> dict[str, Any]:
     }
 
 
-def _test_report() -> dict[str, Any]:
+def _segment_event() -> dict[str, Any]:
+    event = _event()
+    number = event["properties"]["timestamp"]
+    iso = {"type": "string", "format": "date-time"}
+    return {**event, "properties": {**event["properties"], "timestamp": {"anyOf": [*number["anyOf"], iso]}}}
+
+
+def _batch_answer() -> dict[str, Any]:
+    index = {"type": "integer", "minimum": 0}
+    rejected = _closed(
+        {
+            "index": {**index, "description": "Which event of the request, from 0; blank lines do not count."},
+            "code": {"enum": [3, 8], "description": "3: it breaks a rule. 8: throttled, send it again after `Retry-After`."},
+            "message": _string(),
+            "details": {"type": "array", "items": _ref("BadRequest")},
+        }
+    )
+    answer = _closed({"accepted": index, "rejected": {"type": "array", "items": rejected}})
+    reports = {"type": "array", "items": _closed({"index": index, "test": _report()}), "description": "From a test platform id."}
+    return {**answer, "properties": {**answer["properties"], "reports": reports}}
+
+
+def _report() -> dict[str, Any]:
     warning = _closed({"reason": _string(), "field": _string(), "description": _string()})
-    report = _closed(
+    return _closed(
         {
             "event": {"type": "object", "description": "As understood: normalised names and types."},
             "identifier": {"anyOf": [_closed({"kind": {"enum": list(schema.IDENTIFIER_PATHS)}}), _NULL]},
@@ -192,7 +265,6 @@ def _test_report() -> dict[str, Any]:
             "cases": {"type": "array", "items": _string()},
         }
     )
-    return _closed({"test": report})
 
 
 def _when(event_type: str, then: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,9 @@ class _Kind(msgspec.Struct, frozen=True):
     kind: str
 
 
-class _Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a test platform says of one event."""
+
     event: Event
     identifier: _Kind | None
     warnings: tuple[QualityWarning, ...]
@@ -24,22 +26,23 @@ class _Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    test: _Report
+    test: Report
 
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def report_of(intake: Intake, *, now_ms: int) -> bytes:
-    """The JSON of a test platform's 200. `identifier` is null for an event that carries none (ID_LESS)."""
+    """The JSON of a test platform's 200."""
+    return _encode(_Answer(reported(intake, now_ms=now_ms)))
+
+
+def reported(intake: Intake, *, now_ms: int) -> Report:
+    """`identifier` is null for an event that carries none (ID_LESS)."""
     event, identifier = intake.event, intake.identifier
-    return _encode(
-        _Answer(
-            _Report(
-                event=event,
-                identifier=None if identifier is None else _Kind(identifier.kind),
-                warnings=warnings(event, now_ms=now_ms),
-                cases=cases_of(event),
-            )
-        )
+    return Report(
+        event=event,
+        identifier=None if identifier is None else _Kind(identifier.kind),
+        warnings=warnings(event, now_ms=now_ms),
+        cases=cases_of(event),
     )

@@ -1,8 +1,7 @@
-"""The life of one ingest process: open the listeners, keep up with the registry, stop without losing a request.
+"""The life of one ingest worker: open the listener, keep up with the registry, tell how it goes, stop without losing a request.
 
 Stopping: not ready → `drain_delay_s` for the load balancer → port closed → requests in flight answered → logs synced and closed.
-A log that can no longer be trusted ends the process at once with status 3: whoever supervises it starts a new one, which
-recovers.
+A log that can no longer be trusted ends the worker at once with status 3: the supervisor starts a new one, which recovers.
 """
 
 from __future__ import annotations
@@ -12,22 +11,24 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
 
 import msgspec
 
 from footfall.clock import Clock
-from footfall.errors import LogError
 from footfall.log.api import LogWriter
 from footfall.log.group_commit import GroupCommit
+from footfall.registry.snapshot import Rate
 from footfall.registry.store import Registry
 from footfall.server.ingest import IngestApp
 from footfall.server.listener import Listener
 from footfall.server.openapi import document
-from footfall.server.ops import OpsApp
-from footfall.server.settings import LimitSettings, ServerSettings
-from footfall.server.state import DoorKeeper, RegistryWatch
+from footfall.server.settings import LimitSettings, ServerSettings, ThrottleSettings
+from footfall.server.state import STARTING, DoorKeeper, RegistryWatch
+from footfall.server.status import Counters, StatusFile, WorkerStatus, read_status, usage, worker_status_path
+from footfall.server.throttle import Throttle
 
 logger = logging.getLogger("footfall.server")
 
@@ -37,65 +38,113 @@ _IN_FLIGHT_TIMEOUT_S: Final = 7.0
 _LAST_ANSWERS_S: Final = 0.3
 _EXIT_S_MAX: Final = 9.5
 """After the drain delay: requests in flight, the last answers, the closing of logs, and all of it within 10 s of the signal."""
-_TICK_S: Final = 0.5
+_TICK_S: Final = 0.25
+_SAVE_PERIOD_S: Final = 1.0
+_REFUSALS_PERIOD_S: Final = 10.0
 _KEY_USE_PERIOD_S: Final = 60.0
-_HOUSEKEEPING_PERIOD_S: Final = 600.0
+
+
+class DurableLog(LogWriter, Protocol):
+    """A log writer that tells what is durable."""
+
+    @property
+    def durable(self) -> int: ...
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What the composition root hands in: everything that could be another implementation."""
 
+    slot: str
+    """w0, w1, …: the name of this worker's logs and of its status file"""
+    workers: int
+    """how many share the rates of the throttle"""
+    run: Path
+    """directory of the status files"""
+    version: str
     registry: Registry
-    live: LogWriter
-    test: LogWriter
+    live: DurableLog
+    test: DurableLog
     clock: Clock
     lack_of_room: Callable[[], str | None]
     """why the volume would take no event now; None: it would"""
-    housekeeping: Callable[[], None]
-    """called now and then in a thread: drops what retention allows"""
-    announce: Callable[[str, str], None]
-    """called once with the URLs of both listeners when the first event would be accepted"""
+    is_orphan: Callable[[], bool]
+    """whether the supervisor is gone, and this process with it has to go"""
 
 
 class IngestServer:
-    """One process' worth of server. `run` returns the exit status."""
+    """One worker. `run` returns the exit status."""
 
-    def __init__(self, parts: Parts, *, server: ServerSettings, limits: LimitSettings) -> None:
+    def __init__(self, parts: Parts, *, server: ServerSettings, limits: LimitSettings, throttle: ThrottleSettings) -> None:
         self._parts = parts
         self._settings = server
         self._limits = limits
+        self._throttle = Throttle(
+            default=Rate(throttle.identifier_per_s, throttle.identifier_burst) if throttle.identifier_per_s else None,
+            workers=parts.workers,
+            buckets_max=throttle.buckets_max,
+        )
         self._stop = asyncio.Event()
         self._exit_status = EXIT_DONE
+        self._started_at = parts.clock.now_ms()
+        status_path = worker_status_path(parts.run, parts.slot)
+        previous = read_status(status_path, WorkerStatus)
+        self._counters = Counters(previous.counts if previous is not None else None)
+        self._status = StatusFile(status_path)
+        self._usage = usage()
 
     async def run(self) -> int:
-        parts, limits = self._parts, self._limits
-        keeper = DoorKeeper(await asyncio.to_thread(parts.registry.snapshot))
-        live = GroupCommit(parts.live, on_poisoned=self._poisoned)
-        test = GroupCommit(parts.test, on_poisoned=self._poisoned)
-        app = IngestApp(keeper=keeper, live=live, test=test, clock=parts.clock, limits=limits, openapi=document(limits))
-        public = self._listener(app, self._settings.host, self._settings.port)
-        ops = self._listener(OpsApp(keeper), self._settings.ops_host, self._settings.ops_port)
-        self._handle_signals()
-        keeper.report("start", "starting")
-        await ops.start()
-        await public.start()
+        parts, limits, counters = self._parts, self._limits, self._counters
+        snapshot = await asyncio.to_thread(parts.registry.snapshot)
+        keeper = DoorKeeper(snapshot)
+        self._throttle.use(snapshot.limits)
+        logs = {
+            tree: GroupCommit(writer, on_poisoned=self._poisoned, observe=counters.commit_seconds.observe)
+            for tree, writer in (("live", parts.live), ("test", parts.test))
+        }
+        app = IngestApp(
+            keeper=keeper,
+            live=logs["live"],
+            test=logs["test"],
+            throttle=self._throttle,
+            counters=counters,
+            clock=parts.clock,
+            limits=limits,
+            openapi=document(limits),
+        )
+        listener = Listener(
+            app,
+            host=self._settings.host,
+            port=self._settings.port,
+            connections_max=limits.connections_max,
+            idle_timeout_s=limits.idle_timeout_s,
+            header_bytes_max=limits.header_bytes_max,
+            tls=_tls(self._settings),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        keeper.report("start", STARTING)
+        await listener.start()
         keeper.report("start", None)
-        parts.announce(public.url, ops.url)
-        upkeep = asyncio.create_task(self._upkeep(app, keeper, {"live": live, "test": test}))
+        watch = RegistryWatch(
+            parts.registry, keeper, clock=parts.clock, on_change=lambda snapshot: self._throttle.use(snapshot.limits)
+        )
+        upkeep = asyncio.create_task(self._upkeep(app, keeper, watch, logs))
         await self._stop.wait()
         self._end_process_in_time()
         keeper.report("stop", "stopping")  # first only /readyz says so: a load balancer still sends, and is still served
+        self._publish(app, keeper)
         if self._exit_status == EXIT_DONE:
             await asyncio.sleep(self._settings.drain_delay_s)
         keeper.stopping = True
-        closing = asyncio.create_task(public.stop())
+        closing = asyncio.create_task(listener.stop())
         await self._finish_requests(app)
         # answers still on their way get a moment; a connection that never ends its request is not waited for
         await asyncio.wait({closing}, timeout=_LAST_ANSWERS_S)
         upkeep.cancel()
-        await asyncio.gather(live.close(), test.close(), return_exceptions=True)
-        await RegistryWatch(parts.registry, keeper, clock=parts.clock).record_use(app.keys_used)
-        await asyncio.wait({asyncio.create_task(ops.stop())}, timeout=_LAST_ANSWERS_S)
+        await asyncio.gather(*(log.close() for log in logs.values()), return_exceptions=True)
+        await watch.record_use(app.admission.keys_used)
+        self._publish(app, keeper)
+        self._status.close()
         return self._exit_status
 
     def _end_process_in_time(self) -> None:
@@ -105,22 +154,6 @@ class IngestServer:
         watchdog = threading.Timer(delay_s + _EXIT_S_MAX, lambda: os._exit(self._exit_status or EXIT_FAILED))
         watchdog.daemon = True
         watchdog.start()
-
-    def _listener(self, app: IngestApp | OpsApp, host: str, port: int) -> Listener:
-        limits = self._limits
-        return Listener(
-            app,
-            host=host,
-            port=port,
-            connections_max=limits.connections_max,
-            idle_timeout_s=limits.idle_timeout_s,
-            header_bytes_max=limits.header_bytes_max,
-        )
-
-    def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
 
     def _poisoned(self, error: BaseException) -> None:
         logger.critical("the log failed and cannot be trusted any more; stopping: %s", error)
@@ -135,30 +168,74 @@ class IngestServer:
         if app.requests_open:
             logger.warning("%d requests were still open at the end of the drain", app.requests_open)
 
-    async def _upkeep(self, app: IngestApp, keeper: DoorKeeper, logs: dict[str, GroupCommit]) -> None:
-        """The clockwork: every tick the sweeper and the logs' readiness, now and then the registry and retention."""
-        watch = RegistryWatch(self._parts.registry, keeper, clock=self._parts.clock)
+    async def _upkeep(self, app: IngestApp, keeper: DoorKeeper, watch: RegistryWatch, logs: Mapping[str, GroupCommit]) -> None:
+        """The clockwork: every tick the sweeper, the logs' readiness and the status; now and then the registry and the rest."""
         tasks = [
             asyncio.create_task(_each(self._settings.registry_poll_s, watch.look)),
             asyncio.create_task(_each(_KEY_USE_PERIOD_S, lambda: watch.record_use(_taken(app)))),
-            asyncio.create_task(_each(_HOUSEKEEPING_PERIOD_S, self._keep_house)),
+            asyncio.create_task(_each(_SAVE_PERIOD_S, self._save)),
+            asyncio.create_task(self._tell_refusals()),
         ]
         try:
             while True:
+                if self._parts.is_orphan():
+                    logger.critical("the supervisor is gone; this worker ends at once")
+                    os._exit(EXIT_FAILED)
                 app.sweeper.sweep()
                 keeper.report("volume", self._parts.lack_of_room())
                 for name, log in logs.items():
                     keeper.report(f"log/{name}", log.refusing)
+                self._publish(app, keeper)
                 await asyncio.sleep(_TICK_S)
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _keep_house(self) -> None:
+    def _publish(self, app: IngestApp, keeper: DoorKeeper) -> None:
+        parts = self._parts
+        status = WorkerStatus(
+            worker=parts.slot,
+            pid=os.getpid(),
+            heartbeat_s=parts.clock.monotonic_s(),
+            started_at=self._started_at,
+            version=parts.version,
+            reasons=keeper.reasons_not_ready(),
+            counts=self._counters.counts(),
+            durable={"live": parts.live.durable, "test": parts.test.durable},
+            requests_open=app.requests_open,
+            bytes_in_flight=app.budget.bytes_held,
+            throttle_buckets=self._throttle.buckets,
+            registry_revision=keeper.revision,
+            usage=self._usage,
+        )
         try:
-            await asyncio.to_thread(self._parts.housekeeping)
-        except (LogError, OSError) as error:
-            logger.warning("housekeeping failed, will be tried again: %s", error)
+            self._status.publish(status)
+        except OSError as error:  # a full volume: readers keep what they had
+            logger.warning("the status file could not be written: %s", error.strerror)
+
+    async def _save(self) -> None:
+        """Counts survive a power cut up to a second; what the process takes of the machine is looked up on the way."""
+        try:
+            await asyncio.to_thread(self._status.sync)
+            self._usage = await asyncio.to_thread(usage)
+        except OSError as error:
+            logger.warning("the status file could not be saved: %s", error.strerror)
+
+    async def _tell_refusals(self) -> None:
+        """Who comes without a good key is written down, as numbers: an attack must not be able to fill the journal."""
+        before: dict[int, int] = dict(self._counters.refusals)
+        while True:
+            await asyncio.sleep(_REFUSALS_PERIOD_S)
+            now = dict(self._counters.refusals)
+            more = {status: now[status] - before.get(status, 0) for status in (401, 403) if status in now}
+            before = now
+            if any(more.values()):
+                logger.warning(
+                    "refused in %g s: %d requests without a key (401), %d with a key that does not open the platform (403)",
+                    _REFUSALS_PERIOD_S,
+                    more.get(401, 0),
+                    more.get(403, 0),
+                )
 
 
 async def _each(period_s: float, act: Callable[[], Awaitable[None]]) -> None:
@@ -168,5 +245,12 @@ async def _each(period_s: float, act: Callable[[], Awaitable[None]]) -> None:
 
 
 def _taken(app: IngestApp) -> dict[str, int]:
-    used, app.keys_used = app.keys_used, {}
+    admission = app.admission
+    used, admission.keys_used = admission.keys_used, {}
     return used
+
+
+def _tls(server: ServerSettings) -> tuple[Path, Path] | None:
+    if server.tls_cert is None or server.tls_key is None:
+        return None
+    return Path(server.tls_cert), Path(server.tls_key)

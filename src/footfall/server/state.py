@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -19,7 +21,9 @@ from footfall.registry.store import Registry
 
 logger = logging.getLogger("footfall.server")
 
-REGISTRY_SILENCE_MAX_S = 60.0
+STARTING: Final = "starting"
+"""The reason of a worker whose listener is not open yet."""
+REGISTRY_SILENCE_MAX_S: Final = 60.0
 """How long a server trusts a registry it cannot reach before it calls itself not ready; it serves on with what it knows."""
 
 
@@ -67,9 +71,13 @@ class DoorKeeper:
 class RegistryWatch:
     """Keeps a `DoorKeeper` up to date. The database is only touched in a thread, never on the loop."""
 
-    def __init__(self, registry: Registry, keeper: DoorKeeper, *, clock: Clock) -> None:
+    def __init__(
+        self, registry: Registry, keeper: DoorKeeper, *, clock: Clock, on_change: Callable[[Snapshot], None] | None = None
+    ) -> None:
+        """`on_change` is told of every new snapshot, in the event loop."""
         self._registry = registry
         self._keeper = keeper
+        self._on_change = on_change
         self._clock = clock
         self._heard_s = clock.monotonic_s()
 
@@ -78,7 +86,10 @@ class RegistryWatch:
         try:
             revision = await asyncio.to_thread(self._registry.revision)
             if revision != self._keeper.revision:
-                self._keeper.use(await asyncio.to_thread(self._registry.snapshot))
+                snapshot = await asyncio.to_thread(self._registry.snapshot)
+                self._keeper.use(snapshot)
+                if self._on_change is not None:
+                    self._on_change(snapshot)
         except RegistryError as error:
             silence_s = self._clock.monotonic_s() - self._heard_s
             if silence_s > REGISTRY_SILENCE_MAX_S:

@@ -1,0 +1,138 @@
+"""One process of a server, as its supervisor starts it: `python -m footfall.cli.part ingest w0`, with its plan on standard input.
+
+The plan holds the effective settings, so that a process started again later runs with the same ones as its neighbours, whatever
+happened to the files since. A part dies with its supervisor: by the kernel's word on Linux, by looking at its parent elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from footfall import __version__
+from footfall.cli import journal
+from footfall.cli.data import tree
+from footfall.cli.output import FAILED, complain
+from footfall.cli.room import free_bytes_min, lack_of_room
+from footfall.cli.settings import Settings
+from footfall.clock import SystemClock
+from footfall.errors import FootfallError, SettingsError
+
+_PR_SET_PDEATHSIG: Final = 1
+_DAY_S: Final = 86_400
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part has to know. `parent` is the supervisor's process id, `workers` how many share the rates."""
+
+    part: str
+    """ingest or ops"""
+    name: str
+    data: str
+    settings: Settings
+    parent: int
+    workers: int
+    quarantine_corrupt: bool = False
+
+
+def command_of(plan: Plan) -> tuple[str, ...]:
+    """How to start it, in a form a person finds again in a list of processes."""
+    return sys.executable, "-m", "footfall.cli.part", plan.part, plan.name, plan.data
+
+
+def run_ingest(plan: Plan) -> int:
+    """One worker; returns the exit status."""
+    from footfall.log.segments import SegmentWriter
+    from footfall.registry.store import Registry
+    from footfall.server.runtime import IngestServer, Parts
+    from footfall.server.status import run_directory
+
+    settings, data = plan.settings, Path(plan.data)
+
+    def writer(mode: str) -> SegmentWriter:
+        return SegmentWriter.open(
+            tree(data, mode),
+            writer=plan.name,
+            segment_bytes=settings.durability.segment_bytes,
+            free_bytes_min=free_bytes_min(data, settings),
+            accept_tmpfs=settings.durability.accept_tmpfs,
+            quarantine_corrupt=plan.quarantine_corrupt,
+            segment_age_s_max=_DAY_S if mode == "test" else math.inf,  # so that retention finds whole segments to take
+        )
+
+    with ExitStack() as opened:
+        registry = opened.enter_context(Registry.in_directory(data))
+        live, test = (opened.enter_context(writer(mode)) for mode in ("live", "test"))
+        worker = IngestServer(
+            Parts(
+                slot=plan.name,
+                workers=plan.workers,
+                run=run_directory(data),
+                version=__version__,
+                registry=registry,
+                live=live,
+                test=test,
+                clock=SystemClock(),
+                lack_of_room=lambda: lack_of_room(data, settings),
+                is_orphan=lambda: os.getppid() != plan.parent,
+            ),
+            server=settings.server,
+            limits=settings.limits,
+            throttle=settings.throttle,
+        )
+        return asyncio.run(worker.run())
+
+
+def run_ops(plan: Plan) -> int:
+    """The ops listener; returns the exit status."""
+    from footfall.cli.ops import serve_ops
+
+    return asyncio.run(serve_ops(Path(plan.data), plan.settings, is_orphan=lambda: os.getppid() != plan.parent))
+
+
+_PARTS: Final[dict[str, Callable[[Plan], int]]] = {"ingest": run_ingest, "ops": run_ops}
+
+
+def main() -> None:
+    """The process."""
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    _die_with(plan.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to hear
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    journal.configure(plan.settings.logging.format, plan.settings.logging.level, part=plan.name)
+    sys.exit(_status(plan))
+
+
+def _status(plan: Plan) -> int:
+    try:
+        return _PARTS[plan.part](plan)
+    except FootfallError as error:
+        complain(f"{plan.name}: {error.message}")
+        return 2 if isinstance(error, SettingsError) else FAILED
+    except OSError as error:
+        complain(f"{plan.name}: {error.filename or ''} {error.strerror or type(error).__name__}")
+        return FAILED
+
+
+def _die_with(parent: int) -> None:
+    """Ends this process when the supervisor ends, however that ends: two generations must never serve one port. At once and
+    without a drain: what was answered is durable, and whoever comes next needs the port and the logs."""
+    if sys.platform == "linux":
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone already
+        os._exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()
