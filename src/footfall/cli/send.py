@@ -7,46 +7,39 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import msgspec
 import typer
 
+from footfall.cli.batches import EVENTS_MAX, BatchSender, NoBatchesError
+from footfall.cli.destination import KeyOption, PlatformOption, UrlOption, destination, in_flags, read_key
 from footfall.cli.lines import FileArgument, count_events, event_lines
 from footfall.cli.output import FAILED, INTERRUPTED, REFUSED, USAGE, JsonOption, counted, fail, marked, results, say, talk
 from footfall.cli.sender import Accepted, Outcome, Refused, Sender, Stopped
-from footfall.client.settings import TIMEOUT_S, Settings, checked_settings
-from footfall.errors import SettingsError
+from footfall.client.settings import TIMEOUT_S
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_KEY_BYTES_MAX: Final = 4096
-_FLAGS: Final = (
-    ("platform_name, region or base_url", "--url"),
-    ("base_url", "--url"),
-    ("platform_id", "--platform"),
-    ("api_key", "the key"),
-)
-"""What the client library calls its arguments → what this command does."""
-
-KeyOption = Annotated[
-    str,
-    typer.Option(
-        "--key", metavar="K|-", envvar="FOOTFALL_KEY", help="The API key; - reads it from standard input.", show_default=False
-    ),
-]
-
 
 def send(
     file: FileArgument,
-    url: Annotated[str, typer.Option(help="Where to: https://shop-evt.mcm-api.moloco.com, or http://127.0.0.1:8080")],
-    platform: Annotated[str, typer.Option(metavar="ID", help="The platform id in the path.")],
+    url: UrlOption,
+    platform: PlatformOption,
     key: KeyOption = "",
+    batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=EVENTS_MAX, help="Events a request, to receivers that are a Footfall; much faster."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Send events, one request each. Exit 1 when one was refused, 3 when the receiver cannot be reached."""
-    sender = Sender(_settings(url, platform, _key(key, file)), timeout_s=TIMEOUT_S)
+    """Send events, one request each unless --batch says otherwise.
+
+    Exit 1 when one was refused, 3 when the receiver cannot be reached.
+    """
+    settings = destination(url=url, platform=platform, key=read_key(key, file=file))
+    sender = BatchSender(settings, events_max=batch, tell=_tell) if batch else Sender(settings, timeout_s=TIMEOUT_S, tell=_tell)
     tally = _JsonTally(count_events(file)) if json else _Tally(count_events(file))
     try:
         with _progress(quiet=json) as progress:
@@ -56,6 +49,9 @@ def send(
                 progress.advance(task)
     except Stopped as stopped:
         _end_early(tally, stopped)
+    except NoBatchesError:
+        tally.end()
+        fail(f"{url} takes no batches, which are an addition of Footfall: leave --batch out", USAGE)
     except KeyboardInterrupt:
         tally.end()
         sys.stdout.flush()
@@ -72,7 +68,7 @@ def _end_early(tally: _Tally, stopped: Stopped) -> NoReturn:
         tally.end()
         fail(f"stopped at line {where}, for the next events would be answered the same", REFUSED)
     tally.end()
-    fail(f"{_in_flags(stopped.message)}; once mended, go on from line {where} (an event with an id counts once)", FAILED)
+    fail(f"{in_flags(stopped.message)}; once mended, go on from line {where} (an event with an id counts once)", FAILED)
 
 
 class _Tally:
@@ -125,36 +121,8 @@ class _JsonTally(_Tally):
         sys.stdout.write(("," if self.refused > 1 else "") + msgspec.json.encode(refused).decode())
 
 
-def _settings(url: str, platform: str, key: str) -> Settings:
-    try:
-        return checked_settings(
-            base_url=url,
-            platform_id=platform,
-            api_key=key,
-            platform_name=None,
-            region=None,
-            currency=None,
-            timeout_s=TIMEOUT_S,
-            retries=0,
-        )
-    except SettingsError as error:
-        fail(_in_flags(error.message), USAGE)
-
-
-def _in_flags(message: str) -> str:
-    for argument, flag in _FLAGS:
-        message = message.replace(argument, flag)
-    return message
-
-
-def _key(key: str, file: str) -> str:
-    if key == "-":
-        if file == "-":
-            fail("standard input can hold the events or the key, not both: put the key into FOOTFALL_KEY", USAGE)
-        key = sys.stdin.buffer.readline(_KEY_BYTES_MAX).decode(errors="replace").strip()
-    if not key:
-        fail("no API key: --key, FOOTFALL_KEY, or --key - for standard input", USAGE)
-    return key
+def _tell(message: str) -> None:
+    say(f"[yellow]{marked(in_flags(message))}[/]")
 
 
 def _progress(*, quiet: bool) -> Progress:

@@ -104,7 +104,7 @@ def error_of(response: Response, *, secrets: Collection[str], now_ms: int) -> Ap
     if status == 429:
         return TooManyRequestsError(message, retry_after_s=retry_after_s)
     if status == 400:
-        return BadRequestError(message, violations=_violations(body, secrets))
+        return BadRequestError(message, violations=violations_in(body, secrets))
     return _CLASSES.get(status, RejectedError)(message, status=status)
 
 
@@ -151,14 +151,14 @@ def _object(body: bytes) -> dict[str, Any]:
 def _message(response: Response, body: dict[str, Any], secrets: Collection[str]) -> str:
     said = body.get("message")
     if isinstance(said, str) and said.strip():
-        return _safe(said, secrets)
+        return safe(said, secrets)
     status = response.status
     if 300 <= status < 400:
         elsewhere = _origin(response.headers.get("location", ""))
         return f"the receiver redirects ({status}) to {elsewhere}; the key is not carried there, so correct base_url"
     phrase = http.HTTPStatus(status).phrase if status in http.HTTPStatus._value2member_map_ else "an unknown status"
     kind = response.headers.get("content-type", "").partition(";")[0]
-    came = f"{len(response.body)} bytes of {_safe(kind, ()) or 'an unnamed type'}" if response.body else "nothing"
+    came = f"{len(response.body)} bytes of {safe(kind, ()) or 'an unnamed type'}" if response.body else "nothing"
     return f"{_CURES.get(status, 'the receiver gave no reason')} ({status} {phrase}, with {came})"
 
 
@@ -169,10 +169,10 @@ def _origin(location: str) -> str:
         host = parts.hostname
     except ValueError:
         return "another path"
-    return f"{parts.scheme or 'https'}://{_safe(host, ())}" if host else "another path"
+    return f"{parts.scheme or 'https'}://{safe(host, ())}" if host else "another path"
 
 
-def _violations(body: dict[str, Any], secrets: Collection[str]) -> tuple[Violation, ...]:
+def violations_in(body: dict[str, Any], secrets: Collection[str]) -> tuple[Violation, ...]:
     """What `google.rpc.BadRequest` details list, in either spelling; whatever does not fit is passed over."""
     details = body.get("details")
     found: list[Violation] = []
@@ -183,13 +183,13 @@ def _violations(body: dict[str, Any], secrets: Collection[str]) -> tuple[Violati
         for entry in listed if isinstance(listed, list) else ():
             if isinstance(entry, dict):
                 field, description, reason = (
-                    _safe(str(entry.get(key) or ""), secrets) for key in ("field", "description", "reason")
+                    safe(str(entry.get(key) or ""), secrets) for key in ("field", "description", "reason")
                 )
                 found.append(Violation(field, description, reason))
     return tuple(found[:VIOLATIONS_MAX])
 
 
-def _safe(text: str, secrets: Collection[str]) -> str:
+def safe(text: str, secrets: Collection[str]) -> str:
     """One printable line without what must not be logged."""
     for secret in secrets:
         text = text.replace(secret, "…")

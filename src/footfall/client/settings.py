@@ -66,7 +66,16 @@ def checked_settings(
     timeout_s: float,
     retries: int,
 ) -> Settings:
-    """The settings, or SettingsError."""
+    """The settings, or SettingsError, also for what a caller without types passes."""
+    for name, value in (("api_key", api_key), ("platform_id", platform_id)):
+        if not isinstance(value, str):
+            raise SettingsError(f"{name} is text, not {_kind(value)}{_UNSET if value is None else ''}")
+    for name, text in (("platform_name", platform_name), ("region", region), ("base_url", base_url), ("currency", currency)):
+        if text is not None and not isinstance(text, str):
+            raise SettingsError(f"{name} is text or left out, not {_kind(text)}")
+    for name, number in (("timeout_s", timeout_s), ("retries", retries)):
+        if not isinstance(number, (int, float)) or isinstance(number, bool):
+            raise SettingsError(f"{name} is a number, not {_kind(number)}")
     if not _is_header_text(api_key):
         raise SettingsError("api_key is empty or holds blanks or line breaks; a key read from a file needs .strip()")
     if not platform_id or not platform_id.isprintable() or platform_id.strip(" .") != platform_id:
@@ -87,6 +96,13 @@ def checked_settings(
         timeout_s=timeout_s,
         retries=retries,
     )
+
+
+_UNSET: Final = "; is the environment variable or setting it comes from unset?"
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def place_in(environment: Mapping[str, str]) -> Place:
@@ -153,12 +169,13 @@ def _checked_url(base_url: str) -> str:
         raise SettingsError("base_url has no user, password, query or fragment; the key goes into api_key")
     if "/rmp/event/" in f"{parts.path}/":
         raise SettingsError("base_url ends before /rmp/event; the rest of the path is added, with platform_id in it")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise SettingsError(f"base_url is plain http to {host}, and the key would travel readably; use https://")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an address, is this machine by its looks; nothing is looked up."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -11,7 +11,8 @@ Invariants:
   inherited by closing its own descriptors, which the parent does not notice.
 - One deadline covers connecting, TLS, sending and every byte of the answer, so an answer that drips cannot hold a caller.
   Only the name lookup is outside: the operating system's resolver takes no deadline.
-- At most `ANSWER_BYTES_MAX` of an answer are read. Redirects are answers like any other: following one would carry the key off.
+- At most `ANSWER_BYTES_MAX` of an answer are read, or what the maker of the transport says. Redirects are answers like any
+  other: following one would carry the key off.
 - No proxy is taken from the environment, for whoever sets `HTTPS_PROXY` would decide where shoppers' data goes.
 - A kept connection may have died unseen. A request that met such a death before any byte of an answer is sent once more on a
   fresh one: every request here carries an event with its `id`, so the receiver counts it once.
@@ -43,6 +44,7 @@ ANSWER_BYTES_MAX: Final = 1 << 20
 IDLE_CONNECTIONS_MAX: Final = 64
 IDLE_S_MAX: Final = 30.0
 """Below the 60 s after which common load balancers drop an idle connection without a word."""
+_INTERIM_ANSWERS_MAX: Final = 16
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +60,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer of any status. Header names are lower case; `body` is cut at `ANSWER_BYTES_MAX`."""
+    """An answer of any status. Header names are lower case; `body` is cut at the transport's limit."""
 
     status: int
     headers: Mapping[str, str] = {}
@@ -109,7 +111,8 @@ class HttpTransport:
     closed when the transport is collected.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, dial: Dial = dial) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, dial: Dial = dial, answer_bytes_max: int = ANSWER_BYTES_MAX) -> None:
+        self._answer_bytes_max = answer_bytes_max
         self._tls = tls
         self._dial = dial
         self._idle: deque[_Connection] = deque()  # append and pop are atomic: no lock that a fork could find taken
@@ -176,7 +179,7 @@ class HttpTransport:
 
     def _ask(self, connection: _Connection, message: bytes, deadline_s: float) -> Response:
         try:
-            response, can_be_kept = connection.ask(message, deadline_s)
+            response, can_be_kept = connection.ask(message, deadline_s, answer_bytes_max=self._answer_bytes_max)
         except BaseException:
             connection.close()
             raise
@@ -215,10 +218,26 @@ class ScriptedTransport:
 def network_error(error: Exception, request: Request) -> NetworkError:
     """What went wrong on the way to the receiver, in words that say what to look at. Holds no byte of what was sent or came."""
     host = urlsplit(request.url).netloc
-    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+    failure = NetworkError(f"no answer from {host}: {_cause(error, request.timeout_s)}")
+    _emptied(error)
+    return failure
+
+
+def _emptied(error: Exception) -> None:
+    """Takes out of an exception what it holds of the exchange, for it will hang on ours as its cause, and loggers print causes.
+
+    The parser keeps the line that came instead of a status, which may repeat what was sent, and so does the exception it was
+    itself raised after; an encoding error keeps the head of the request, with the key.
+    """
+    error.__context__ = error.__cause__ = None
+    if isinstance(error, UnicodeEncodeError):
+        error.object = ""
+    elif isinstance(error, http.client.IncompleteRead):
+        error.partial = b""
+    elif isinstance(error, http.client.BadStatusLine):
+        vars(error).clear()
+    if not isinstance(error, OSError):
         error.args = ()
-        vars(error).clear()  # the line that came instead of a status: it could repeat what was sent
-    return NetworkError(f"no answer from {host}: {_cause(error, request.timeout_s)}")
 
 
 def _cause(error: Exception, timeout_s: float) -> str:
@@ -257,7 +276,7 @@ class _Connection:
             return False
         return not _has_something_to_read(self._socket)  # an idle peer has nothing to say but goodbye
 
-    def ask(self, message: bytes, deadline_s: float) -> tuple[Response, bool]:
+    def ask(self, message: bytes, deadline_s: float, *, answer_bytes_max: int) -> tuple[Response, bool]:
         """The answer, and whether another request may follow on this connection."""
         self.answered = False
         self._socket.settimeout(_left_s(deadline_s))
@@ -265,11 +284,9 @@ class _Connection:
         # The parser asks its socket for one thing only: makefile.
         answer = http.client.HTTPResponse(cast("socket.socket", _Incoming(self, self._socket, deadline_s)), method="POST")
         try:
-            answer.begin()
-            if answer.status < 200:  # the parser skips "100 Continue" only
-                raise http.client.HTTPException("an interim answer where a final one was due")
-            body = answer.read(ANSWER_BYTES_MAX)
-            if answer.length and len(body) < ANSWER_BYTES_MAX:
+            _begin(answer)
+            body = answer.read(answer_bytes_max)
+            if answer.length and len(body) < answer_bytes_max:
                 raise http.client.IncompleteRead(b"", answer.length)  # the parser lets a short body pass
             can_be_kept = answer.isclosed() and not answer.will_close
             headers = {name.lower(): value for name, value in answer.getheaders()}
@@ -280,6 +297,19 @@ class _Connection:
 
     def close(self) -> None:
         self._socket.close()  # no TLS goodbye: in a forked child it would end the parent's session
+
+
+def _begin(answer: http.client.HTTPResponse) -> None:
+    """Reads up to the headers of the final answer. Interim ones (RFC 9110, 15.2) come before it and say nothing that a sender
+    needs, such as the 103 Early Hints of some proxies; the parser itself skips "100 Continue" only."""
+    for _ in range(_INTERIM_ANSWERS_MAX):
+        answer.begin()
+        if answer.status >= 200:
+            return
+        if answer.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            break  # nobody asked for it, and what follows is no HTTP
+        answer.headers = cast("http.client.HTTPMessage", None)  # how the parser knows that it has not begun
+    raise http.client.HTTPException("an interim answer where a final one was due")
 
 
 class _Incoming(io.RawIOBase):
