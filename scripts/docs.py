@@ -25,9 +25,11 @@ from typer.models import ArgumentInfo, OptionInfo
 import footfall
 from footfall.cli.app import app
 from footfall.cli.settings import Settings
+from footfall.console.metrics import METRICS
 from footfall.errors import GRPC_CODES, FootfallError
 from footfall.events import bounds, golive, quality, schema, violations
 from footfall.server import answers, openapi
+from footfall.server.inflate import InflateError
 from footfall.server.settings import LimitSettings
 
 ROOT: Final = Path(__file__).parent.parent
@@ -237,6 +239,11 @@ def refusals() -> str:
         answers.unknown_platform("SHOPP"),
         answers.platform_disabled("SHOP"),
         answers.foreign_key("SHOP", "SHOP_TEST"),
+        answers.not_inflatable(InflateError("trailing", "after the end of the gzip data there are further bytes")),
+        answers.not_inflatable(InflateError("too_large", "the body inflates to more than 33554432 bytes")),
+        answers.too_many_events(10_001, 10_000),
+        answers.throttled(2.0),
+        answers.too_large_stored(9_000),
     ]
     rows = [
         (str(refusal.status), str(GRPC_CODES[refusal.status]), refusal.message, "closed" if refusal.close else "kept")
@@ -291,6 +298,17 @@ def cases() -> str:
     return table("Case", "What to do in the shop", rows=[(f"`{name}`", golive.DESCRIPTIONS[name]) for name in golive.CASES])
 
 
+# -- metrics
+
+
+def metrics() -> str:
+    rows = [
+        (f"`{metric.name}`", metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.help, metric.watch)
+        for metric in METRICS
+    ]
+    return table("Metric", "Type", "Labels", "What it is", "Watch for", rows=rows)
+
+
 # -- the library
 
 
@@ -338,6 +356,7 @@ PARTS: Final[dict[str, Callable[..., str]]] = {
     "exports": exports,
     "limits": limits,
     "members": members,
+    "metrics": metrics,
     "refusals": refusals,
     "settings": settings,
     "violations": violation_reasons,

@@ -6,6 +6,8 @@ In a sample, `…` stands for any text and 1790000000000 for any time.
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,19 @@ def test_an_error_body_is_as_shown(shared_footfall: Footfall) -> None:
     assert_shown("docs/http-api.md", beginning='{"code"', real=shared_footfall.send(event).json)
 
 
+def test_the_answer_to_a_batch_is_as_shown(shared_footfall: Footfall) -> None:
+    good = {"event_type": "HOME", "channel_type": "SITE", "timestamp": now_ms(), "user_id": "u-7c1f"}
+    lines = [json.dumps(event) for event in (good, {**good, "event_type": "Home"}, good)]
+    answer = shared_footfall.request(
+        "POST",
+        "/rmp/event/v1/platforms/SHOP/userevents:batch",
+        body="\n".join(lines).encode(),
+        headers={"X-API-Key": shared_footfall.keys["SHOP"], "Content-Type": "application/x-ndjson"},
+    )
+    assert answer.status == 200
+    assert_shown("docs/http-api.md", beginning='{"accepted"', real=answer.json)
+
+
 def test_a_record_of_the_log_has_the_form_shown(footfall: Footfall) -> None:
     footfall.send({"id": "e-1", "eventType": "HOME", "channelType": "SITE", "timestamp": str(now_ms()), "user_id": "u1"})
     (record,) = footfall.records("SHOP")
@@ -68,6 +83,43 @@ def test_a_record_of_the_log_has_the_form_shown(footfall: Footfall) -> None:
     assert_shown("docs/http-api.md", beginning='{"position"', real=record)
     line = footfall.cli("log", "cat").stdout.decode()
     assert list(json.loads(line)) == list(json.loads(sample("docs/http-api.md", beginning='{"position"')))
+
+
+def test_doctor_goes_the_way_shown(shared_footfall: Footfall) -> None:
+    key = {"FOOTFALL_KEY": shared_footfall.keys["SHOP_TEST"]}
+    done = run_cli("doctor", "--url", shared_footfall.url, "--platform", "SHOP_TEST", env=key)
+    said = done.stdout.decode().replace(f"port {shared_footfall.port} ", "port 8080 ")
+    assert re.sub(r"[0-9.]+ ms", "0.2 ms", said) == sample("docs/getting-started.md", beginning="✓ address")
+    assert done.returncode == 0
+
+
+def test_doctor_json_has_the_members_shown(shared_footfall: Footfall) -> None:
+    real = json.loads(run_cli("doctor", "--url", shared_footfall.url, "--json").stdout)
+    real["checks"] = [check for check in real["checks"] if check["check"] == "service"]
+    assert_shown("docs/cli.md", beginning='{"checks"', real=real)
+
+
+def test_find_json_has_the_members_shown(footfall: Footfall) -> None:
+    footfall.send({"id": "e-1", "event_type": "HOME", "channel_type": "SITE", "timestamp": now_ms(), "user_id": "u1"})
+    real = json.loads(footfall.cli("find", "e-1", "--json").stdout)
+    real["found"][0]["position"] = real["found"][0]["position"].replace("w0/1", "w0/123")
+    assert_shown("docs/cli.md", beginning='{"event_id"', real=real)
+
+
+def test_the_commands_of_getting_started_that_need_a_server_run(footfall: Footfall, tmp_path: Path) -> None:
+    """As they stand, but for the port, the id looked for, the file, and a shorter simulation."""
+    event = {"id": "0199c2f4-7a11-7c3e-9d52-3f1c8e6b7a90", "event_type": "HOME", "channel_type": "SITE", "user_id": "u1"}
+    file = tmp_path / "events.ndjson"
+    file.write_text(json.dumps({**event, "timestamp": now_ms()}) + "\n")
+    text = "".join(fence.text for fence in fences(ROOT / "docs/getting-started.md", "sh"))
+    changed = text.replace(":8080", f":{footfall.port}").replace("--duration 10", "--duration 1").replace(file.name, str(file))
+    wanted = ("send", "find", "simulate", "doctor --url")
+    lines = [line for line in changed.splitlines() if line.startswith(tuple(f"footfall {name} " for name in wanted))]
+    assert {line.split()[1] for line in lines} == {"send", "find", "simulate", "doctor"}
+    environment = {"FOOTFALL_KEY": footfall.keys["SHOP_TEST"], **footfall.settings}
+    for line in sorted(lines, key=lambda line: " find " in line):  # there is something to be found after the others only
+        done = run_cli(*shlex.split(line)[1:], data=footfall.data, env=environment)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
 
 
 def test_platform_add_prints_the_pair_shown(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ footfall-data/
     golive/SHOP_TEST.json   where `golive --reset` made a fresh start
     log/live/w0/            the durable log: events of live platform ids, by writer
     log/test/w0/            events of test platform ids
+    run/                    how each process of a running server is: for /readyz, /metrics and the command line
 
 Only `footfall serve` and `footfall platform add` make it; whoever merely asks leaves no trace.
 """
@@ -25,7 +26,6 @@ from footfall.errors import RegistryError, RegistryRefusedError
 if TYPE_CHECKING:
     from footfall.registry.store import Registry
 
-WRITER: Final = "w0"
 REGISTRY_NAME: Final = "registry.db"
 TREES: Final = ("live", "test")
 DEFAULT_DATA: Final = Path("footfall-data")

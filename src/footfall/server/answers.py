@@ -48,7 +48,7 @@ EVENTS_PATH: Final = "/rmp/event/v1/platforms/{platform}/userevents"
 BATCH_PATH: Final = EVENTS_PATH + ":batch"
 SEGMENT_PATH: Final = "/cdp/SEGMENT"
 
-NO_SUCH_PATH: Final = Refusal(404, f"Not Found: events go to POST {EVENTS_PATH}", close=True)
+NO_SUCH_PATH: Final = Refusal(404, f"Not Found: events go to POST {EVENTS_PATH}, many at once to …/userevents:batch", close=True)
 HOST_HEADER: Final = Refusal(400, "Bad Request: the Host header must come exactly once", close=True)
 LENGTH_REQUIRED: Final = Refusal(
     411, "Length Required: send the body with a Content-Length header and without Transfer-Encoding", close=True
@@ -123,6 +123,10 @@ def not_stored(error: LogError) -> Refusal:
     return NO_ROOM if isinstance(error, LogFullError) else NOT_KNOWN_STORED
 
 
+def too_large_stored(events: int) -> Refusal:
+    return Refusal(413, f"the {events} events are too large to be stored in one write: send the batch in halves")
+
+
 def throttled(wait_s: float) -> Refusal:
     """`wait_s` until the sender's bucket has room again."""
     return Refusal(429, THROTTLED_MESSAGE, headers=(("retry-after", str(max(1, math.ceil(wait_s)))),))
@@ -133,7 +137,7 @@ def key_without_scope(scope: str) -> Refusal:
 
 
 def unknown_platform(platform: str) -> Refusal:
-    return Refusal(404, f"no platform {_shown(platform)} here: check the platform id in the URL (capitals count)")
+    return Refusal(404, f"no platform {_shown(platform)} here: check the platform id (capitals count)")
 
 
 def platform_disabled(platform: str) -> Refusal:
@@ -142,7 +146,7 @@ def platform_disabled(platform: str) -> Refusal:
 
 def foreign_key(platform: str, key_platform: str) -> Refusal:
     cure = "a test id and its live id have a key each" if _pair(platform) == _pair(key_platform) else "check both"
-    return Refusal(403, f"this API key was made for platform {key_platform}, the URL names {platform}: {cure}")
+    return Refusal(403, f"this API key was made for platform {key_platform}, the request names {platform}: {cure}")
 
 
 def invalid(error: InvalidEventError) -> Refusal:

@@ -113,7 +113,7 @@ class Batches:
         if draft.records:
             if sum(map(len, draft.records)) > _STORED_BYTES_MAX:
                 tally.rejected += len(parts)
-                return answers.too_large(len(body), len(body) // 2)
+                return answers.too_large_stored(len(parts))
             try:
                 await self._logs[door.mode].append_all(draft.records)
             except LogError as error:

@@ -11,7 +11,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, Protocol
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -57,6 +57,7 @@ class Listener:
             log_enabled=False,
             ssl_cert=tls[0] if tls else None,
             ssl_key=tls[1] if tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,  # granian insists on 1.3, which older senders do not speak
         )
         self._serving: asyncio.Task[None] | None = None
 
