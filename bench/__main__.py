@@ -1,54 +1,74 @@
-"""`make bench`: runs the scenarios, prints a table with ratios, writes JSON to bench/results/."""
+"""`python -m bench [SCENARIO …] [--quick] [--results DIRECTORY]`: runs scenarios, prints tables, writes one JSON file.
+
+The status is 0 when all ran and every answer was good, whatever the figures are: a slow machine is no error.
+"""
 
 from __future__ import annotations
 
-import json
-import platform
+import argparse
+import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
-from rich.table import Table
 
-from bench import ingest_single
+from bench.machine import Machine, describe, why_not_here
+from bench.report import print_machine, print_result
+from bench.rounds import FULL, QUICK, Result
+from bench.scenarios import SCENARIOS
 
 RESULTS = Path(__file__).parent / "results"
-TARGETS = {"empty": 0.55, "fastapi": 2.5}
-NAMES = {
-    "footfall": "Footfall: keys, rules, durable before the 200",
-    "empty": "the same HTTP server: reads the body, answers an empty 200",
-    "fastapi": "FastAPI + pydantic on uvicorn, stores nothing",
-}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
     console = Console()
-    console.print(f"{platform.platform()}, Python {platform.python_version()}; server on one core, load on the other")
-    result = ingest_single.run()
-    _print(console, result)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{result['scenario']}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
-    path.write_text(json.dumps(result, indent=1))
-    console.print(f"[dim]{path}[/]")
+    reason = why_not_here()
+    if reason is not None:
+        console.print(reason)
+        return 1
+    pace = QUICK if options.quick else FULL
+    results = []
+    machine = describe(Path(tempfile.gettempdir()))
+    print_machine(console, machine, pace)
+    for name in options.scenarios or SCENARIOS:
+        with tempfile.TemporaryDirectory(prefix="footfall-bench-") as directory:
+            result = SCENARIOS[name](Path(directory), pace)
+        print_result(console, result)
+        results.append(result)
+    path = options.results / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+    _write(path, machine, results)
+    console.print(f"\n[dim]{path}[/]", soft_wrap=True)
+    return 0
 
 
-def _print(console: Console, result: dict[str, Any]) -> None:
-    table = Table("", "requests/s", "p50 ms", "p99 ms", "RSS MB", "Footfall is", "to reach", box=None)
-    for name, row in result["rows"].items():
-        ratio = result["ratios"].get(name)
-        table.add_row(
-            NAMES[name],
-            f"{row['rate']:,.0f}",
-            f"{row['p50_ms']:.2f}",
-            f"{row['p99_ms']:.2f}",
-            f"{row['memory_mb']:.0f}",
-            "" if ratio is None else f"{ratio:.2f} ×",
-            "" if ratio is None else f"≥ {TARGETS[name]} ×",
-        )
-    console.print(f"[bold]one event a request, {result['connections']} connections, median of {result['rounds']} rounds[/]")
-    console.print(table)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmark table, with its peers in the same run.")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; none: all")
+    parser.add_argument("--quick", action="store_true", help="one round of a second each: does it work at all?")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where the JSON goes")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.scenarios if name not in SCENARIOS]
+    if unknown:
+        parser.error(f"no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}")
+    return options
+
+
+def _write(path: Path, machine: Machine, results: Sequence[Result]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = msgspec.json.encode({"machine": machine, "scenarios": [_with_verdicts(result) for result in results]})
+    path.write_bytes(msgspec.json.format(content, indent=1))
+
+
+def _with_verdicts(result: Result) -> dict[str, Any]:
+    """The result and what follows from it, so that readers of the file need not know the rules."""
+    goals = [{**msgspec.to_builtins(goal), "reached": goal.is_reached} for goal in result.goals]
+    return {**msgspec.to_builtins(result), "goals": goals, "noisy": result.is_noisy}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The servers that `ingest_single` is compared with, each run as `python -m bench.peers NAME PORT` in a process of its own."""
+"""The servers Footfall is compared with, each run as `python -m bench.peers NAME PORT [DATABASE]` in a process of its own."""
 
 from __future__ import annotations
 
@@ -33,55 +33,14 @@ async def serve_empty(port: int) -> None:
     await asyncio.Event().wait()
 
 
-def serve_fastapi(port: int) -> None:
-    """What a team writes in an afternoon: pydantic models of the same event, a key check, nothing stored."""
-    import uvicorn
-    from fastapi import FastAPI, Header, HTTPException
-    from pydantic import BaseModel
+def main(name: str, port: int, *, database: str | None) -> None:
+    if name == "empty":
+        asyncio.run(serve_empty(port))
+        return
+    from bench import fastapi_peer
 
-    class Money(BaseModel):
-        currency: str
-        amount: float
-
-    class Item(BaseModel):
-        id: str = ""
-        item_group_id: str = ""
-        price: Money | None = None
-        quantity: int = 0
-        seller_id: str = ""
-
-    class Device(BaseModel):
-        os: str = ""
-        os_version: str = ""
-        model: str = ""
-        ua: str = ""
-        language: str = ""
-        persistent_id: str = ""
-
-    class Event(BaseModel):
-        id: str = ""
-        event_type: str
-        timestamp: int
-        channel_type: str
-        user_id: str = ""
-        device: Device | None = None
-        items: list[Item] = []
-        page_id: str = ""
-
-    app = FastAPI()
-
-    @app.post("/rmp/event/v1/platforms/{platform}/userevents")
-    async def insert(platform: str, event: Event, x_api_key: str = Header()) -> dict[str, str]:
-        if not x_api_key or not event.user_id:
-            raise HTTPException(400)
-        return {}
-
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
+    fastapi_peer.serve(port, database=database)
 
 
 if __name__ == "__main__":
-    name, port = sys.argv[1], int(sys.argv[2])
-    if name == "empty":
-        asyncio.run(serve_empty(port))
-    else:
-        serve_fastapi(port)
+    main(sys.argv[1], int(sys.argv[2]), database=sys.argv[3] if len(sys.argv) > 3 else None)

@@ -1,33 +1,59 @@
-"""Seeded events as a shop sends them: about 700 bytes, one to three items, an identifier of its own for each."""
+"""Seeded events and the requests that carry them. The same seed makes the same events, but for their timestamps.
+
+Two kinds: carts, one to three items each and an identifier of its own for each event (what the earlier figures were measured
+with, and the dearest event there is), and the mix of a whole shop, views and searches most of all (`footfall.cli.shopping`).
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import time
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
+from footfall.cli.shopping import sessions
 
-def events(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
+
+def carts(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
     chance = random.Random(seed)
     now_ms = time.time_ns() // 1_000_000
-    return [_event(chance, number, now_ms) for number in range(count)]
+    return [_cart(chance, number, now_ms) for number in range(count)]
 
 
-def requests(path: str, key: str, bodies: list[dict[str, Any]]) -> list[bytes]:
-    """Each body as the bytes of a POST."""
-    made = []
-    for body in bodies:
-        content = json.dumps(body).encode()
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
-            f"X-API-Key: {key}\r\nContent-Length: {len(content)}\r\n\r\n"
-        )
-        made.append(head.encode() + content)
-    return made
+def mix(count: int, *, seed: int = 1) -> list[dict[str, Any]]:
+    now_ms = time.time_ns() // 1_000_000
+    chance = random.Random(seed)
+    return [{**event, "timestamp": str(now_ms - chance.randrange(60_000))} for event in islice(sessions(seed), count)]
 
 
-def _event(chance: random.Random, number: int, now_ms: int) -> dict[str, Any]:
+def single_requests(path: str, key: str, events: Iterable[dict[str, Any]]) -> list[bytes]:
+    """Each event as the bytes of a POST."""
+    return [_post(path, key, json.dumps(event).encode(), "application/json") for event in events]
+
+
+def batch_requests(path: str, key: str, events: Sequence[dict[str, Any]], *, size: int) -> list[bytes]:
+    """Each `size` events as the bytes of a POST of NDJSON, written compactly as machines do."""
+    return [
+        _post(f"{path}:batch", key, b"".join(map(_line, events[start : start + size])), "application/x-ndjson")
+        for start in range(0, len(events), size)
+    ]
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _post(path: str, key: str, content: bytes, content_type: str) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nAccept: application/json\r\n"
+        f"X-API-Key: {key}\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+def _cart(chance: random.Random, number: int, now_ms: int) -> dict[str, Any]:
     items = [
         {
             "id": f"SKU-{chance.randrange(100_000)}",
