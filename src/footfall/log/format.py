@@ -106,9 +106,14 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     line_bytes: int = 0
 
 
+def is_writer_name(name: str) -> bool:
+    """Whether a directory of this name can be a writer's; others in a tree are none of ours (the lost+found of a volume)."""
+    return _WRITER_NAME(name) is not None
+
+
 def require_writer_name(writer: str) -> None:
     """A writer's name is part of a path, of every first line and of positions such as `w0/123`."""
-    if not _WRITER_NAME(writer):
+    if not is_writer_name(writer):
         raise ValueError("a writer's name is 1 to 64 letters, digits, - or _, beginning with a letter or digit")
 
 

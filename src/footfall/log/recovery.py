@@ -14,8 +14,8 @@ between any two lines leaves either the old file, or both, or the new one, and e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Collection, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 
 import msgspec
@@ -129,9 +129,10 @@ def prepare(plan: Succession, found: Survey) -> OpenSegment | None:
         if problem.name is None:
             _fill_gap(plan, problem)
             continue
-        _set_aside(plan, problem.name)
-        if problem.name != newest:
-            _succeed(plan, problem.name, last=problem.last, salvage=True, seal=True).close()
+        if problem.name == newest:
+            _set_aside(plan, problem.name)
+        else:
+            _replace(plan, problem.name, last=problem.last)
             replaced.append(problem.name)
     for index, name in enumerate(found.listing.segments[:-1]):
         if name in found.unsealed:
@@ -143,6 +144,21 @@ def prepare(plan: Succession, found: Survey) -> OpenSegment | None:
         replaced.append(newest)
     _remove_superseded(plan, replaced)
     return current
+
+
+def quarantine_older(plan: Succession, files: Collection[str]) -> int:
+    """Sets aside those of `files` that are segments followed by others, as `prepare` does with damage it finds by itself: that
+    reads only their ends. Returns how many. The caller holds the directory's lock."""
+    listing = list_segments(plan.disk, plan.directory)
+    for leftover in listing.unfinished:
+        discard(plan.disk, plan.directory / leftover)
+    replaced = []
+    for name, following in pairwise(listing.segments):
+        if name.file in files:
+            _replace(plan, name, last=following.base - 1)
+            replaced.append(name)
+    _remove_superseded(plan, replaced)
+    return len(replaced)
 
 
 def _older(disk: Disk, directory: Path, name: SegmentName, *, next_base: int) -> tuple[Problem | None, bool]:
@@ -270,6 +286,12 @@ def _resume(source: SegmentFile, damage: Damage) -> tuple[int, int] | None:
             if isinstance(entry, Group):
                 return offset, line.first
     return None
+
+
+def _replace(plan: Succession, name: SegmentName, *, last: int) -> None:
+    """Damage in a segment that others follow: the file aside, what is left of it in a successor, sealed."""
+    _set_aside(plan, name)
+    _succeed(plan, name, last=last, salvage=True, seal=True).close()
 
 
 def _fill_gap(plan: Succession, problem: Problem) -> None:

@@ -1,0 +1,106 @@
+"""Requests on which two parsers might disagree: where the body ends, whose it is, where it goes.
+
+Each is the head of a request whose body hides a whole second request. LENGTH stands for the length of that body, so whoever
+believes it sees one request, and whoever believes the other line sees two. A server that cannot be tricked takes neither.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CL: Final = b"Content-Length: LENGTH"
+TE: Final = b"Transfer-Encoding: chunked"
+
+AMBIGUOUS: Final[dict[str, tuple[bytes, ...]]] = {
+    "no length": (),
+    "length and chunked": (CL, TE),
+    "chunked and length": (TE, CL),
+    "chunked alone": (TE,),
+    "length of zero and chunked": (b"Content-Length: 0", TE),
+    "capitals": (CL, b"Transfer-Encoding: CHUNKED"),
+    "name in capitals": (CL, b"TRANSFER-ENCODING: chunked"),
+    "name in mixed letters": (CL, b"tRANSFER-eNCODING: chunked"),
+    "tab before the value": (CL, b"Transfer-Encoding:\tchunked"),
+    "no space before the value": (CL, b"Transfer-Encoding:chunked"),
+    "blanks behind the value": (CL, b"Transfer-Encoding: chunked \t "),
+    "xchunked": (CL, b"Transfer-Encoding: xchunked"),
+    "chunkedx": (CL, b"Transfer-Encoding: chunkedx"),
+    "chunk": (CL, b"Transfer-Encoding: chunk"),
+    "x": (CL, b"Transfer-Encoding: x"),
+    "empty": (CL, b"Transfer-Encoding:"),
+    "a comma": (CL, b"Transfer-Encoding: ,"),
+    "a comma before": (CL, b"Transfer-Encoding: ,chunked"),
+    "a comma behind": (CL, b"Transfer-Encoding: chunked,"),
+    "chunked, identity": (CL, b"Transfer-Encoding: chunked, identity"),
+    "identity, chunked": (CL, b"Transfer-Encoding: identity, chunked"),
+    "identity": (CL, b"Transfer-Encoding: identity"),
+    "gzip, chunked": (CL, b"Transfer-Encoding: gzip, chunked"),
+    "chunked, gzip": (CL, b"Transfer-Encoding: chunked, gzip"),
+    "chunked twice in one line": (CL, b"Transfer-Encoding: chunked, chunked"),
+    "chunked in two lines": (CL, TE, TE),
+    "chunked, then identity": (CL, TE, b"Transfer-Encoding: identity"),
+    "identity, then chunked": (CL, b"Transfer-Encoding: identity", TE),
+    "chunked with a parameter": (CL, b"Transfer-Encoding: chunked;q=1"),
+    "quoted": (CL, b'Transfer-Encoding: "chunked"'),
+    "space before the colon": (CL, b"Transfer-Encoding : chunked"),
+    "tab before the colon": (CL, b"Transfer-Encoding\t: chunked"),
+    "space before the name": (CL, b" Transfer-Encoding: chunked"),
+    "vertical tab before the value": (CL, b"Transfer-Encoding:\x0bchunked"),
+    "form feed before the value": (CL, b"Transfer-Encoding:\x0cchunked"),
+    "nul behind the value": (CL, b"Transfer-Encoding: chunked\x00"),
+    "nul in the name": (CL, b"Transfer\x00-Encoding: chunked"),
+    "not ASCII": (CL, b"Transfer-Encoding: chunked\xa0"),
+    "folded value": (CL, b"Transfer-Encoding:\r\n chunked"),
+    "folded into another": (CL, b"X-Note: a\r\n Transfer-Encoding: chunked"),
+    "folded with a tab": (CL, b"X-Note: a\r\n\tTransfer-Encoding: chunked"),
+    "chunked behind a bare line feed": (CL + b"\nTransfer-Encoding: chunked",),
+    "chunked behind a bare carriage return": (CL, b"X-Note: a\rTransfer-Encoding: chunked"),
+    "chunked behind CR CR LF": (CL + b"\r\r\nTransfer-Encoding: chunked",),
+    "line without a colon": (CL, b"Transfer-Encoding chunked"),
+    "empty name": (CL, b": chunked"),
+    "two lengths": (b"Content-Length: 0", CL),
+    "two lengths, turned": (CL, b"Content-Length: 0"),
+    "two lengths behind a bare line feed": (CL + b"\nContent-Length: 0",),
+    "list of two lengths": (b"Content-Length: 0, LENGTH",),
+    "list of the same length": (b"Content-Length: LENGTH, LENGTH",),
+    "plus": (b"Content-Length: +LENGTH",),
+    "minus": (b"Content-Length: -LENGTH",),
+    "hexadecimal": (b"Content-Length: 0x10",),
+    "octal prefix": (b"Content-Length: 0o10",),
+    "fraction": (b"Content-Length: LENGTH.0",),
+    "exponent": (b"Content-Length: 1e2",),
+    "underscore": (b"Content-Length: 1_0",),
+    "two numbers": (b"Content-Length: 1 LENGTH",),
+    "letters behind": (b"Content-Length: LENGTHx",),
+    "empty length": (b"Content-Length:",),
+    "length of a space": (b"Content-Length:  ",),
+    "quoted length": (b'Content-Length: "LENGTH"',),
+    "other digits": ("Content-Length: \u0661\u0662".encode(),),
+    "beyond 64 bits": (b"Content-Length: 18446744073709551617",),
+    "beyond 128 bits": (b"Content-Length: 340282366920938463463374607431768211457",),
+    "four thousand digits": (b"Content-Length: " + b"9" * 4000,),
+    "space before the colon of the length": (b"Content-Length : LENGTH",),
+    "nul in the length": (b"Content-Length: LENGTH\x00",),
+    "folded length": (b"Content-Length:\r\n LENGTH",),
+    "second Host": (b"Host: elsewhere", CL),
+    "second Host, the same": (b"Host: h", CL),
+    "second key": (b"X-API-Key: another", CL),
+    "HTTP/1.0 chunked": (b"HTTP/1.0", CL, TE),
+}
+"""None of these is ever answered 2xx. A name that begins with HTTP/ in the first line stands for the version."""
+
+PLAIN: Final[dict[str, tuple[bytes, ...]]] = {
+    "as it should be": (CL,),
+    "leading zeros": (b"Content-Length: 000LENGTH",),
+    "blanks around": (b"Content-Length: \t LENGTH \t ",),
+    "the same length twice": (CL, CL),
+    "names length in Connection": (b"Connection: Content-Length", CL),
+    "asks for HTTP/2": (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AA", CL),
+    "names chunked as TE": (b"TE: chunked, trailers", CL),
+    "announces a trailer": (b"Trailer: Content-Length", CL),
+    "underscore for a hyphen": (b"Transfer_Encoding: chunked", CL),
+    "another method to be taken": (b"X-HTTP-Method-Override: GET", CL),
+    "another path to be taken": (b"X-Original-URL: /openapi.json", b"X-Rewrite-URL: /openapi.json", CL),
+    "HTTP/1.0": (b"HTTP/1.0", CL),
+}
+"""Lawful, if odd: one event at most, and nobody believes the second request, which lies within the length."""

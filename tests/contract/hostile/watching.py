@@ -1,0 +1,63 @@
+"""What a worker takes of the machine, and what the server says about itself."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.serving import Footfall
+
+
+def worker(server: Footfall, name: str = "w0") -> psutil.Process:
+    return server.children()[name]
+
+
+def resident_bytes(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
+
+
+def peak_bytes(process: psutil.Process) -> int:
+    """The most memory it ever occupied, also between two looks."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def until(holds: Callable[[], bool], *, seconds: float) -> bool:
+    deadline_s = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def metric(server: Footfall, name: str) -> float:
+    """The sum of a metric over its labels."""
+    text = server.ops("/metrics").body.decode()
+    values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, flags=re.MULTILINE)
+    assert values, f"there is no metric {name}"
+    return sum(float(value) for value in values)
+
+
+def settles(server: Footfall, *, files_max: int, seconds: float = 15.0, name: str = "w0") -> bool:
+    """Whether the worker comes back to that many open files, with no request and no byte held."""
+    process = worker(server, name)
+    return until(
+        lambda: (
+            process.num_fds() <= files_max
+            and metric(server, "footfall_requests_open") == 0
+            and metric(server, "footfall_bytes_in_flight") == 0
+        ),
+        seconds=seconds,
+    )
