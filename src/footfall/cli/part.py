@@ -7,12 +7,13 @@ happened to the files since. A part dies with its supervisor: by the kernel's wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,7 @@ def command_of(plan: Plan) -> tuple[str, ...]:
 
 def run_ingest(plan: Plan) -> int:
     """One worker; returns the exit status."""
+    _prefer_throughput()
     from footfall.log.segments import SegmentWriter
     from footfall.registry.store import Registry
     from footfall.server.runtime import IngestServer, Parts
@@ -90,7 +92,7 @@ def run_ingest(plan: Plan) -> int:
             limits=settings.limits,
             throttle=settings.throttle,
         )
-        return asyncio.run(worker.run())
+        return _run(worker.run())
 
 
 def run_ops(plan: Plan) -> int:
@@ -122,6 +124,25 @@ def _status(plan: Plan) -> int:
     except OSError as error:
         complain(f"{plan.name}: {error.filename or ''} {error.strerror or type(error).__name__}")
         return FAILED
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """On uvloop where there is one: every request crosses from Granian's threads to the event loop twice, and uvloop does that
+    without a system call each (44.0 → 37.6 µs of processor time a request, same run; docs/adr/0012)."""
+    try:
+        import uvloop
+    except ImportError:  # it has no wheels for every platform
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def _prefer_throughput() -> None:
+    """Tells the kernel to let each thread of this process finish what it is at. Granian's threads wake each other several times a
+    request; where they share a core, every wake-up otherwise costs a switch (63 → 47 µs of processor time a request, p99 10.9 →
+    5.0 ms; the same server answering an empty 200: 27 → 17.5 µs). Threads started later inherit it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # not allowed everywhere, and nothing depends on it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _die_with(parent: int) -> None:

@@ -78,7 +78,7 @@ class Admission:
         elif path == _SEGMENT_PATH:
             route, platform = Route.SEGMENT, ""
         else:
-            return answers.method_not_allowed("GET") if path == OPENAPI_PATH else answers.NO_SUCH_PATH
+            return _other(scope)
         if scope.method != "POST":
             return answers.method_not_allowed("POST")
         return self._admit_sender(scope.headers, route, platform)
@@ -89,9 +89,12 @@ class Admission:
             return length
         if self._keeper.stopping:
             return answers.STOPPING
-        key = headers.get("x-api-key")
-        if not key:
+        keys = headers.get_all("x-api-key")
+        if not keys or not keys[0]:
             return answers.NO_KEY
+        if len(keys) > 1:  # which of them a proxy in front believed, nobody knows
+            return answers.KEY_TWICE
+        key = keys[0]
         now_ms = self._clock.now_ms()
         known = self._keeper.keys.get(digest(key))
         if known is None or not known.is_active(now_ms) or known.scope != "ingest":
@@ -127,12 +130,20 @@ class Admission:
         length_max = self._batch_bytes_max if route is Route.BATCH else self._body_bytes_max
         if int(length) > length_max:
             return answers.too_large(int(length), length_max)
-        if len(headers.get_all("x-api-key")) > 1:  # which of them a proxy in front believed, nobody knows
-            return answers.KEY_TWICE
         return int(length)
 
 
+DOCUMENT: Final = Refusal(200, "")
+"""No refusal: whoever asks is to be given the OpenAPI document, for which no key is needed."""
 _UNKNOWN: Final = "?"
+
+
+def _other(scope: HttpScope) -> Refusal:
+    if scope.path != OPENAPI_PATH:
+        return answers.NO_SUCH_PATH
+    if scope.method != "GET":
+        return answers.method_not_allowed("GET")
+    return DOCUMENT if len(scope.headers.get_all("host")) == 1 else answers.HOST_HEADER
 
 
 def _encoding(headers: Any) -> str | None:

@@ -13,12 +13,8 @@ class ByteBudget:
         self._lock = threading.Lock()
         self.bytes_held = 0
 
-    def reserve(self, bytes_count: int) -> Reservation | None:
-        """Room for that many bytes, or None where there is none just now."""
-        reservation = Reservation(self)
-        return reservation if reservation.more(bytes_count) else None
-
     def take(self, bytes_count: int) -> bool:
+        """Room for that many bytes, to be given back; False where there is none just now."""
         with self._lock:
             if self.bytes_held + bytes_count > self._bytes_max:
                 return False
@@ -31,7 +27,7 @@ class ByteBudget:
 
 
 class Reservation:
-    """What one request holds, until `release`."""
+    """What one request holds besides its body as sent, growing as it is inflated, until `release`."""
 
     __slots__ = ("_budget", "_bytes")
 

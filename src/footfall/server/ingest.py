@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import current_task
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -25,7 +26,7 @@ from footfall.events.decode import canonical
 from footfall.events.intake import read_event, read_stored
 from footfall.log.group_commit import GroupCommit
 from footfall.server import answers
-from footfall.server.admission import OPENAPI_PATH, Admission, Admitted, HttpScope, Route
+from footfall.server.admission import DOCUMENT, Admission, Admitted, HttpScope, Route
 from footfall.server.answers import EMPTY_OBJECT, JSON, Refusal
 from footfall.server.batches import Batches
 from footfall.server.budget import ByteBudget, Reservation
@@ -33,7 +34,7 @@ from footfall.server.inflate import InflateError, inflate
 from footfall.server.report import report_of
 from footfall.server.settings import LimitSettings
 from footfall.server.state import DoorKeeper
-from footfall.server.status import Counters
+from footfall.server.status import Counters, Tally
 from footfall.server.sweeper import BodySweeper
 from footfall.server.throttle import Throttle
 
@@ -94,62 +95,51 @@ class IngestApp:
 
     async def _serve(self, scope: HttpScope, protocol: Any) -> int:
         """Answers; returns the status."""
-        if scope.path == OPENAPI_PATH and scope.method == "GET":
-            if len(scope.headers.get_all("host")) != 1:
-                return _respond(protocol, answers.HOST_HEADER)
-            protocol.response_bytes(200, JSON, self._openapi)
-            return 200
         admitted = self.admission.admit(scope)
-        if type(admitted) is Admitted:
-            reservation = self.budget.reserve(admitted.length) if admitted.problem is None else None
-            if reservation is not None:
-                try:
-                    return await self._take(admitted, scope, protocol, reservation)
-                finally:
-                    reservation.release()
-            refusal = admitted.problem or answers.TOO_MANY_BYTES
-            self._count_refused(admitted, refusal)
-        else:
+        if type(admitted) is not Admitted:
             assert isinstance(admitted, Refusal)  # noqa: S101  (narrows the union for the reader and the type checker)
-            refusal = admitted
-            self._counters.refused(refusal.status)
-        _respond(protocol, refusal)
-        await self._drain(protocol)
-        return refusal.status
-
-    def _count_refused(self, admitted: Admitted, refusal: Refusal) -> None:
-        """A body that was not looked into, or could not be, counts as one event."""
+            if admitted is DOCUMENT:
+                protocol.response_bytes(200, JSON, self._openapi)
+                return 200
+            self._counters.refused(admitted.status)
+            return await self._refuse(protocol, admitted)
         tally = self._counters.tally(admitted.door.platform, admitted.route.value)
-        if refusal.status == 503:
-            tally.unavailable += 1
-        else:
+        if admitted.problem is not None:
             tally.rejected += 1
+            return await self._refuse(protocol, admitted.problem)
+        length = admitted.length
+        if not self.budget.take(length):
+            tally.unavailable += 1
+            return await self._refuse(protocol, answers.TOO_MANY_BYTES)
+        try:
+            task = current_task()
+            assert task is not None  # noqa: S101
+            self.sweeper.watch(task)
+            try:
+                body: bytes = await protocol()
+            except asyncio.CancelledError:
+                if not self.sweeper.took(task):
+                    raise
+                tally.rejected += 1
+                return _respond(protocol, answers.BODY_LATE)
+            except RuntimeError:  # RSGIProtocolClosed: the body was cut, or the sender is gone
+                tally.rejected += 1
+                return _respond(protocol, answers.BODY_CUT)
+            finally:
+                self.sweeper.release(task)
+            if admitted.encoding is None and admitted.route is not Route.BATCH:  # nearly all
+                return await self._take_one(body, admitted, protocol, tally)
+            return await self._take_other(body, admitted, scope, protocol)
+        finally:
+            self.budget.give_back(length)
 
     # -- with the body
 
-    async def _take(self, admitted: Admitted, scope: HttpScope, protocol: Any, reservation: Reservation) -> int:
-        body = await self._read_body(protocol)
-        if type(body) is bytes and admitted.encoding is not None:
-            body = await self._inflated(body, admitted, reservation)
-        if type(body) is not bytes:
-            assert isinstance(body, Refusal)  # noqa: S101
-            self._count_refused(admitted, body)
-            return _respond(protocol, body)
-        if admitted.route is Route.BATCH:
-            ndjson = is_ndjson(scope.headers.get("content-type"))
-            answer = await self._batches.take(body, admitted.door, key_id=admitted.key_id, ndjson=ndjson)
-            if isinstance(answer, Refusal):
-                return _respond(protocol, answer)
-            protocol.response_bytes(200, answer.headers, answer.body)
-            return 200
-        return await self._take_one(body, admitted, protocol)
-
-    async def _take_one(self, body: bytes, admitted: Admitted, protocol: Any) -> int:
-        door, route = admitted.door, admitted.route
-        tally = self._counters.tally(door.platform, route.value)
+    async def _take_one(self, body: bytes, admitted: Admitted, protocol: Any, tally: Tally) -> int:
+        door = admitted.door
         now_ms = self._clock.now_ms()
         answer = EMPTY_OBJECT
-        iso = route is Route.SEGMENT
+        iso = admitted.route is Route.SEGMENT
         try:
             if door.mode == "live":
                 content, identifier = read_stored(body, now_ms=now_ms, ahead_ms_max=self._ahead_ms_max, iso_timestamps=iso)
@@ -161,7 +151,8 @@ class IngestApp:
             if wait_s:
                 tally.throttled += 1
                 return _respond(protocol, answers.throttled(wait_s))
-            record = b'%b%d,"source":"%b","event":%b}' % (door.record_head, now_ms, _SOURCES[route], content)
+            source = b"segment" if iso else b"api"
+            record = b'%b%d,"source":"%b","event":%b}' % (door.record_head, now_ms, source, content)
             await self._logs[door.mode].append(record)
         except InvalidEventError as error:
             tally.rejected += 1
@@ -173,21 +164,30 @@ class IngestApp:
         protocol.response_bytes(200, JSON, answer)
         return 200
 
-    async def _read_body(self, protocol: Any) -> bytes | Refusal:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
-        self.sweeper.watch(task)
+    async def _take_other(self, body: bytes, admitted: Admitted, scope: HttpScope, protocol: Any) -> int:
+        """A body that is compressed, or a batch, or both."""
+        tally = self._counters.tally(admitted.door.platform, admitted.route.value)
+        inflation = Reservation(self.budget)
         try:
-            body: bytes = await protocol()
-        except asyncio.CancelledError:
-            if not self.sweeper.took(task):
-                raise
-            return answers.BODY_LATE
-        except RuntimeError:  # RSGIProtocolClosed: the body was cut, or the sender is gone
-            return answers.BODY_CUT
+            if admitted.encoding is not None:
+                inflated = await self._inflated(body, admitted, inflation)
+                if isinstance(inflated, Refusal):  # a body that could not be looked into counts as one event
+                    if inflated.status == 503:
+                        tally.unavailable += 1
+                    else:
+                        tally.rejected += 1
+                    return _respond(protocol, inflated)
+                body = inflated
+            if admitted.route is not Route.BATCH:
+                return await self._take_one(body, admitted, protocol, tally)
+            ndjson = is_ndjson(scope.headers.get("content-type"))
+            answer = await self._batches.take(body, admitted.door, key_id=admitted.key_id, ndjson=ndjson)
+            if isinstance(answer, Refusal):
+                return _respond(protocol, answer)
+            protocol.response_bytes(200, answer.headers, answer.body)
+            return 200
         finally:
-            self.sweeper.release(task)
-        return body
+            inflation.release()
 
     async def _inflated(self, body: bytes, admitted: Admitted, reservation: Reservation) -> bytes | Refusal:
         limits = self._limits
@@ -205,9 +205,10 @@ class IngestApp:
         except InflateError as error:
             return answers.not_inflatable(error)
 
-    async def _drain(self, protocol: Any) -> None:
-        """Reads on after a refusal, as long as something comes: closing at once would reset the connection under a sender that is
-        still writing, and it would never see the answer (3 of 20 did not, with a 2 MB body on loopback)."""
+    async def _refuse(self, protocol: Any, refusal: Refusal) -> int:
+        """Answers before the body was read, then reads on as long as something comes: closing at once would reset the connection
+        under a sender that is still writing, and it would never see the answer (3 of 20 did not, with a 2 MB body on loopback)."""
+        _respond(protocol, refusal)
         loop = asyncio.get_running_loop()
         drained_bytes = 0
         end_s = loop.time() + _DRAIN_S_MAX
@@ -216,13 +217,11 @@ class IngestApp:
                 async for chunk in protocol:
                     drained_bytes += len(chunk)
                     if not chunk or drained_bytes > _DRAIN_BYTES_MAX:
-                        return
+                        break
                     patience.reschedule(min(loop.time() + _DRAIN_PAUSE_S, end_s))
         except (TimeoutError, RuntimeError):  # it stopped sending, or is gone
-            return
-
-
-_SOURCES: Final = {route: route.value.encode() for route in Route}
+            pass
+        return refusal.status
 
 
 def _respond(protocol: Any, refusal: Refusal) -> int:

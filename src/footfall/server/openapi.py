@@ -114,8 +114,8 @@ def _post_user_events(limits: LimitSettings) -> dict[str, Any]:
     return {
         "operationId": "postUserEvents",
         "summary": "Send many events in one durable write",
-        "description": f"At most {limits.batch_events_max} events and {limits.batch_bytes_max} bytes as sent. Each event is judged "
-        "by itself; what is not in `rejected` is durable. 503 is for the whole batch.",
+        "description": f"At most {limits.batch_events_max} events and {limits.batch_bytes_max} bytes as sent. Each event is "
+        "judged by itself; what is not in `rejected` is durable. 503 is for the whole batch.",
         "parameters": [_PLATFORM, _ENCODING],
         "requestBody": {
             "required": True,

@@ -26,7 +26,8 @@ class BodySweeper:
 
     def release(self, task: asyncio.Task[Any]) -> None:
         self._deadlines.pop(task, None)
-        self._taken.discard(task)
+        if self._taken:
+            self._taken.discard(task)
 
     def took(self, task: asyncio.Task[Any]) -> bool:
         """Whether a cancellation that arrived in `task` is this sweeper's; if so the task may go on and answer."""
