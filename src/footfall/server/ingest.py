@@ -27,7 +27,7 @@ from footfall.events.intake import read_event, read_stored
 from footfall.log.group_commit import GroupCommit
 from footfall.server import answers
 from footfall.server.admission import DOCUMENT, Admission, Admitted, HttpScope, Route
-from footfall.server.answers import EMPTY_OBJECT, JSON, Refusal
+from footfall.server.answers import EMPTY_OBJECT, JSON, Headers, Refusal
 from footfall.server.batches import Batches
 from footfall.server.budget import ByteBudget, Reservation
 from footfall.server.inflate import InflateError, inflate
@@ -74,7 +74,14 @@ class IngestApp:
         self.sweeper = BodySweeper(timeout_s=limits.body_timeout_s, clock=clock)
         self._batches = Batches(logs=self._logs, throttle=throttle, counters=counters, clock=clock, limits=limits)
         self.budget = ByteBudget(limits.bytes_in_flight_max)
+        self._headers = JSON
+        self._goodbye: Headers = []
         self.requests_open = 0
+
+    def let_go(self) -> None:
+        """From now on every good answer asks the sender to open a new connection for the next event."""
+        self._goodbye = [("connection", "close")]
+        self._headers = [*JSON, *self._goodbye]
 
     async def __rsgi__(self, scope: HttpScope, protocol: Any) -> None:
         if scope.proto != "http":
@@ -161,7 +168,7 @@ class IngestApp:
             tally.unavailable += 1
             return _respond(protocol, answers.not_stored(error))
         tally.accepted += 1
-        protocol.response_bytes(200, JSON, answer)
+        protocol.response_bytes(200, self._headers, answer)
         return 200
 
     async def _take_other(self, body: bytes, admitted: Admitted, scope: HttpScope, protocol: Any) -> int:
@@ -184,7 +191,7 @@ class IngestApp:
             answer = await self._batches.take(body, admitted.door, key_id=admitted.key_id, ndjson=ndjson)
             if isinstance(answer, Refusal):
                 return _respond(protocol, answer)
-            protocol.response_bytes(200, answer.headers, answer.body)
+            protocol.response_bytes(200, [*answer.headers, *self._goodbye], answer.body)
             return 200
         finally:
             inflation.release()

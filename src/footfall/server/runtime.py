@@ -36,6 +36,10 @@ logger = logging.getLogger("footfall.server")
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 3
 _IN_FLIGHT_TIMEOUT_S: Final = 7.0
+_GOODBYE_S: Final = 0.2
+"""How long answers ask senders to close their connection, before it is closed on them: a request that meets a connection just
+being closed is lost to its sender, who must send it again."""
+_CLOSING_S: Final = 0.5
 _LAST_ANSWERS_S: Final = 0.3
 _EXIT_S_MAX: Final = 9.5
 """After the drain delay: requests in flight, the last answers, the closing of logs, and all of it within 10 s of the signal."""
@@ -137,9 +141,13 @@ class IngestServer:
         self._publish(app, keeper)
         if self._exit_status == EXIT_DONE:
             await asyncio.sleep(self._settings.drain_delay_s)
-        keeper.stopping = True
+        app.let_go()
+        await asyncio.sleep(_GOODBYE_S)
+        # idle connections end now, the others behind the answer they wait for
         closing = asyncio.create_task(listener.stop())
+        await asyncio.wait({closing}, timeout=_CLOSING_S)
         await self._finish_requests(app)
+        keeper.stopping = True
         # answers still on their way get a moment; a connection that never ends its request is not waited for
         await asyncio.wait({closing}, timeout=_LAST_ANSWERS_S)
         upkeep.cancel()
