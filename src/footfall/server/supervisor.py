@@ -93,7 +93,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._rolling = asyncio.Event()
         self._exit_status = EXIT_DONE
-        self._announced = False
+        self._announced = asyncio.Event()
         self._kept: dict[str, _Kept] = {}
         self._slots = [f"w{index}" for index in range(places.workers + 1)]
         self._status = StatusFile(supervisor_status_path(places.run))
@@ -133,7 +133,7 @@ class Supervisor:
             status = await child.wait()
             if kept.ending.is_set():
                 return
-            if not self._announced:
+            if not self._announced.is_set():
                 self._give_up(kept.name, status)
                 return
             failures = 0 if self._clock.monotonic_s() - began_s > _STEADY_S else failures + 1
@@ -197,7 +197,7 @@ class Supervisor:
         # a few looks a second at a mapped file: children have no other way to tell
         while not any(self._is_up(kept) for kept in workers):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_S)
-        self._announced = True
+        self._announced.set()
         self._publish()
         self._places.announce()
 
@@ -213,9 +213,9 @@ class Supervisor:
     async def _roll_when_asked(self) -> None:
         while True:
             await self._rolling.wait()
+            await self._announced.wait()
             self._rolling.clear()
-            if self._announced:
-                await self._roll()
+            await self._roll()
 
     async def _roll(self) -> None:
         """Each worker is replaced by one in the free slot, once that takes events."""
