@@ -241,7 +241,7 @@ def refusals() -> str:
         answers.foreign_key("SHOP", "SHOP_TEST"),
         answers.not_inflatable(InflateError("trailing", "after the end of the gzip data there are further bytes")),
         answers.not_inflatable(InflateError("too_large", "the body inflates to more than 33554432 bytes")),
-        answers.too_many_events(10_001, 10_000),
+        answers.too_many_events(10_000),
         answers.throttled(2.0),
         answers.too_large_stored(9_000),
     ]

@@ -145,7 +145,9 @@ def test_no_method_but_post_does_anything(server: Footfall, route: str, method: 
     assert _log_bytes(server) == before
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/docs", "/rmp/event/v1/platforms/SHOP/userevents/", "/.env"])
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/readyz", "/metrics", "/docs", "/rmp/event/v1/platforms/SHOP/userevents/", "/.env"]
+)
 def test_there_is_nothing_else_on_the_public_listener(server: Footfall, path: str) -> None:
     for method in ("GET", "POST"):
         reply = server.request(method, path, headers={"X-API-Key": server.keys["SHOP"], "Content-Length": "0"})
@@ -174,7 +176,9 @@ def _failures(server: Footfall) -> Iterator[bytes]:
         {PLANTED: PLANTED, "event_type": PLANTED},
         {"user_id": PLANTED, "device": PLANTED},
     ]
-    yield from (_send(server, route, "SHOP", key, **event).body for route in ROUTES for event in events if "event_type" not in event)
+    yield from (
+        _send(server, route, "SHOP", key, **event).body for route in ROUTES for event in events if "event_type" not in event
+    )
     for route in ROUTES:
         for name in MATRIX:
             case = MATRIX[name]
@@ -199,7 +203,7 @@ def _failures(server: Footfall) -> Iterator[bytes]:
     yield from (exchange(server.port, request, patience_s=3, quiet_s=0.2).received for request in raw)
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("form", ["json", pytest.param("text", marks=pytest.mark.torture)])
 def test_no_key_and_no_person_is_in_what_the_server_writes_or_tells(tmp_path: Path, form: str) -> None:
     """After failures on every route, a limit that was hit, and a worker that was killed."""
     settings = {

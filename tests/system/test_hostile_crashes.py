@@ -11,7 +11,7 @@ from tests.serving import Footfall, home
 
 def test_a_crash_loop_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with Footfall(tmp_path / "data", settings={"FOOTFALL_SERVER__WORKERS": "2"}) as server:
-        load, kills = kill_again_and_again(server, seconds=4, pause_s=0.3)
+        load, kills = kill_again_and_again(server, seconds=3, pause_s=0.3)
         assert kills >= 2
         assert load.answered
         assert until(lambda: server.ops("/readyz").status == 200, seconds=20)

@@ -1,4 +1,4 @@
-"""Where does a request end? Bytes that leave room for two answers: the server gives one, or none, and never takes an event more."""
+"""Where does a request end? Bytes that leave room for two opinions: they are refused, and never make an event more."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.hostile.crowd import stored_bodies
-from tests.contract.hostile.frames import Exchange, exchange, post, statuses
+from tests.contract.hostile.frames import Exchange, exchange, pipeline, post
 from tests.contract.hostile.smuggling import AMBIGUOUS, PLAIN
-from tests.contract.hostile.watching import peak_bytes, settles, worker
+from tests.contract.hostile.watching import peak_bytes, settles, until, worker
 from tests.serving import EVENTS_PATH, Footfall, home
 
 LENGTH = b"Content-Length: LENGTH"
@@ -69,7 +69,7 @@ def test_what_two_parsers_could_read_differently_is_refused_whole_and_the_connec
 
 def test_what_is_lawful_but_odd_is_one_request_and_its_body_is_not_read_as_another(server: Footfall) -> None:
     for number, (variant, head) in enumerate(PLAIN.items()):
-        seen = smuggle(server, f"p-{number}", head, "plain", quiet_s=0.2)
+        seen = smuggle(server, f"p-{number}", head, "plain", quiet_s=0.1)
         assert seen.statuses == [400], (variant, seen)  # an event with a request behind it is no JSON
     assert not stored(server, "p-")
 
@@ -148,21 +148,8 @@ def test_a_request_that_comes_byte_by_byte_is_taken(server: Footfall) -> None:
     assert stored(server, "bytes") == ["bytes"]
 
 
-def test_a_thousand_requests_in_one_go_are_answered_one_by_one_in_order(server: Footfall) -> None:
-    requests = b"".join(post(server, LENGTH, event_id=f"line-{number}", platform="SHOP_TEST") for number in range(1000))
-    received = b""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.setblocking(False)
-        unsent = memoryview(requests)
-        deadline_s = time.monotonic() + 20
-        while received.count(b"HTTP/1.1 ") < 1000 and time.monotonic() < deadline_s:
-            with contextlib.suppress(BlockingIOError):
-                unsent = unsent[connection.send(unsent) :] if unsent else unsent
-            with contextlib.suppress(BlockingIOError):
-                received += connection.recv(1 << 20)
-    answered = [json.loads(part.partition(b"\r\n\r\n")[2])["test"]["event"]["id"] for part in received.split(b"HTTP/1.1 ")[1:]]
-    assert statuses(received) == [200] * 1000
-    assert answered == [f"line-{number}" for number in range(1000)]
+def test_hundreds_of_requests_in_one_go_are_answered_one_by_one_in_order(server: Footfall) -> None:
+    pipeline(server, count=300)
 
 
 def test_a_reader_who_never_reads_costs_no_more_memory_than_a_few_answers(server: Footfall) -> None:
@@ -182,16 +169,18 @@ def test_a_reader_who_never_reads_costs_no_more_memory_than_a_few_answers(server
     assert peak_bytes(process) - before < 60_000_000
 
 
-@pytest.mark.parametrize("expectation", [b"100-continue", b"100-Continue", b"100-continue, 100-continue", b"200-ok", b""])
-def test_who_expects_something_and_sends_nothing_is_let_go_in_time(server: Footfall, expectation: bytes) -> None:
-    head = post(server, LENGTH, b"Expect: " + expectation, event_id="expects")
-    head = head[: head.index(b"\r\n\r\n") + 4]
+def test_who_expects_something_and_sends_nothing_is_let_go_in_time(server: Footfall) -> None:
+    """A hundred of each kind, all at once."""
+    files = worker(server).num_fds()
     with contextlib.ExitStack() as stack:
-        for _ in range(100):
-            stack.enter_context(socket.create_connection(("127.0.0.1", server.port))).sendall(head)
-        seen = exchange(server.port, head, patience_s=BODY_TIMEOUT_S + IDLE_TIMEOUT_S + 3)
-        assert seen.statuses in ([408], [417], [400]), seen
-        assert seen.closed
+        for expectation in (b"100-continue", b"100-Continue", b"100-continue, 100-continue", b"200-ok", b""):
+            head = post(server, LENGTH, b"Expect: " + expectation, event_id="expects").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port))).sendall(head)
+            seen = exchange(server.port, head, patience_s=5, quiet_s=0.01)
+            assert not [status for status in seen.statuses if status < 400], seen
+        assert until(lambda: worker(server).num_fds() <= files + 5, seconds=BODY_TIMEOUT_S + IDLE_TIMEOUT_S + 2)
+    assert server.send(home()).status == 200
     assert not stored(server, "expects")
 
 

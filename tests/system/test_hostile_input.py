@@ -1,4 +1,4 @@
-"""Requests that are broken at random, and bodies made to be expensive: a 4xx, quickly, in little memory, from the same process."""
+"""Requests that are broken at random, and bodies made to be expensive: a 4xx, quickly, in little memory."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ def test_compressed_bombs_all_at_once_leave_room_for_others(server: Footfall) ->
     assert set(statuses) <= {413, 503}
     assert len(statuses) == 32
     assert max(waits) < 2
-    assert peak_bytes(process) - sizes < 200_000_000
+    # the 64 MiB that may be held, once as they came and once as they are inflated
+    assert peak_bytes(process) - sizes < 150_000_000
 
 
 @pytest.mark.parametrize("name", heavy_events())

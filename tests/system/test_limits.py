@@ -23,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Footfall]:
     settings = {
         "FOOTFALL_THROTTLE__IDENTIFIER_PER_S": "2",
         "FOOTFALL_THROTTLE__IDENTIFIER_BURST": "5",
-        "FOOTFALL_LIMITS__BYTES_IN_FLIGHT_MAX": "100000",
+        "FOOTFALL_LIMITS__BYTES_IN_FLIGHT_MAX": "120000",
     }
     with Footfall(tmp_path_factory.mktemp("limits") / "data", settings=settings) as running:
         yield running

@@ -10,6 +10,7 @@ from footfall.registry.keys import digest, is_well_formed
 from footfall.registry.snapshot import ApiKey
 from footfall.server import answers
 from footfall.server.answers import Refusal
+from footfall.server.budget import share_of
 from footfall.server.settings import LimitSettings
 from footfall.server.state import Door, DoorKeeper
 
@@ -58,8 +59,8 @@ class Admission:
         self._keeper = keeper
         self._clock = clock
         # what could never be reserved is too large, not "try again"
-        self._body_bytes_max = min(limits.body_bytes_max, limits.bytes_in_flight_max)
-        self._batch_bytes_max = min(limits.batch_bytes_max, limits.bytes_in_flight_max)
+        self._body_bytes_max = min(limits.body_bytes_max, share_of(limits.bytes_in_flight_max))
+        self._batch_bytes_max = min(limits.batch_bytes_max, share_of(limits.bytes_in_flight_max))
         self.keys_used: dict[str, int] = {}
         """key id → last use in Unix milliseconds; taken and emptied by whoever writes it to the registry"""
 

@@ -114,8 +114,8 @@ def not_inflatable(error: InflateError) -> Refusal:
     )
 
 
-def too_many_events(count: int, count_max: int) -> Refusal:
-    return Refusal(413, f"the batch has {count} events, at most {count_max} are taken: send it in parts")
+def too_many_events(count_max: int) -> Refusal:
+    return Refusal(413, f"the batch has more than {count_max} events: send it in parts")
 
 
 def not_stored(error: LogError) -> Refusal:

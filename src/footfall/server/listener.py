@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +46,7 @@ class Listener:
         self.host = host
         self.port = port
         self.scheme = "https" if tls else "http"
+        self._idle_ms = round(idle_timeout_s * 1000)
         self._server = Server(
             app,
             address=host,
@@ -53,7 +57,7 @@ class Listener:
             backlog=4096,
             backpressure=connections_max,  # Granian counts connections here, not requests
             # one timeout covers the head of a request and the wait for the next one
-            http1_settings=HTTP1Settings(header_read_timeout=round(idle_timeout_s * 1000), max_buffer_size=header_bytes_max),
+            http1_settings=HTTP1Settings(header_read_timeout=self._idle_ms, max_buffer_size=header_bytes_max),
             log_enabled=False,
             ssl_cert=tls[0] if tls else None,
             ssl_key=tls[1] if tls else None,
@@ -77,12 +81,24 @@ class Listener:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise SettingsError(f"the listener on {self.url} did not open within {_START_TIMEOUT_S:.0f} s") from None
+        self._end_connections_nobody_reads()
 
     async def stop(self) -> None:
         """Closes the port. Requests being handled go on; wait for them before ending the loop."""
         if self._serving is not None:
             self._server.stop()  # type: ignore[no-untyped-call]
             await self._serving
+
+    def _end_connections_nobody_reads(self) -> None:
+        """Tells the kernel to end a connection whose other end takes nothing of an answer for as long as an idle one may live.
+        Granian has no timeout for writing, so such connections, which need no key, would add up until none is left. Accepted
+        connections inherit the option from the listening socket, which only the list of our open files leads to."""
+        if sys.platform != "linux":
+            return
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  (numbers are wanted)
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as found:
+                if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[1] == self.port:
+                    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_ms)
 
     async def _answers(self) -> bool:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104

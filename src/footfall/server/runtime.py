@@ -7,9 +7,11 @@ A log that can no longer be trusted ends the worker at once with status 3: the s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -44,6 +46,7 @@ _LAST_ANSWERS_S: Final = 0.3
 _EXIT_S_MAX: Final = 9.5
 """After the drain delay: requests in flight, the last answers, the closing of logs, and all of it within 10 s of the signal."""
 _TICK_S: Final = 0.25
+_OWN_FILES: Final = 32
 _SAVE_PERIOD_S: Final = 1.0
 _REFUSALS_PERIOD_S: Final = 10.0
 _KEY_USE_PERIOD_S: Final = 60.0
@@ -120,7 +123,7 @@ class IngestServer:
             app,
             host=self._settings.host,
             port=self._settings.port,
-            connections_max=limits.connections_max,
+            connections_max=_connections_max(limits),
             idle_timeout_s=limits.idle_timeout_s,
             header_bytes_max=limits.header_bytes_max,
             tls=_tls(self._settings),
@@ -266,6 +269,21 @@ def _taken(app: IngestApp) -> dict[str, int]:
     admission = app.admission
     used, admission.keys_used = admission.keys_used, {}
     return used
+
+
+def _connections_max(limits: LimitSettings) -> int:
+    """As set, but a tenth of the files this process may open is kept for logs and everything else: a log that cannot open its
+    next segment ends the worker."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    files = soft if soft != resource.RLIM_INFINITY else limits.connections_max * 2
+    possible = max(1, files * 9 // 10 - _OWN_FILES)
+    if possible < limits.connections_max:
+        logger.warning("%d files may be open, so at most %d connections are taken (limits.connections_max)", files, possible)
+    return min(limits.connections_max, possible)
 
 
 def _tls(server: ServerSettings) -> tuple[Path, Path] | None:

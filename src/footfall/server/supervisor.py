@@ -136,8 +136,8 @@ class Supervisor:
             if not self._announced.is_set():
                 self._give_up(kept.name, status)
                 return
-            failures = 0 if self._clock.monotonic_s() - began_s > _STEADY_S else failures + 1
-            pause_s = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
+            failures = 1 if self._clock.monotonic_s() - began_s > _STEADY_S else failures + 1
+            pause_s = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
             kept.restarts += 1
             kept.process = None
             kept.move("backing off", self._clock.now_ms())

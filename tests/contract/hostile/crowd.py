@@ -67,7 +67,9 @@ class _Connection:
 class Crowd:
     """The connections of one sender. `sent` and `accepted` hold the numbers of all runs so far."""
 
-    def __init__(self, server: Footfall, *, connections: int, prefix: str, platform: str = "SHOP", user: str | None = None) -> None:
+    def __init__(
+        self, server: Footfall, *, connections: int, prefix: str, platform: str = "SHOP", user: str | None = None
+    ) -> None:
         """`user`: all events are this one shopper's; None: each is of a shopper of its own."""
         self._port = server.port
         self._template = _template(server, platform=platform, prefix=prefix, user=user)

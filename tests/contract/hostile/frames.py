@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import select
 import socket
 import time
 from typing import Final, NamedTuple
@@ -79,3 +80,24 @@ def exchange(port: int, *parts: bytes, patience_s: float, quiet_s: float | None 
                 break
             received += chunk
     return Exchange(received, closed, time.monotonic() - began_s)
+
+
+def pipeline(server: Footfall, *, count: int) -> None:
+    """Sends so many requests without waiting for an answer, and requires an answer to each, in order."""
+    unsent = b"".join(
+        post(server, b"Content-Length: LENGTH", event_id=f"line-{number}", platform="SHOP_TEST") for number in range(count)
+    )
+    received = b""
+    deadline_s = time.monotonic() + 60
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.setblocking(False)
+        while received.count(b"HTTP/1.1 ") < count or not received.endswith(b"}"):
+            assert time.monotonic() < deadline_s, f"{received.count(b'HTTP/1.1 ')} answers in 60 s"
+            readable, writable, _ = select.select([connection], [connection] if unsent else [], [], 1.0)
+            if writable:
+                unsent = unsent[connection.send(unsent) :]
+            if readable:
+                received += connection.recv(1 << 20)
+    assert statuses(received) == [200] * count
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in received.split(b"HTTP/1.1 ")[1:]]
+    assert [json.loads(body)["test"]["event"]["id"] for body in bodies] == [f"line-{number}" for number in range(count)]

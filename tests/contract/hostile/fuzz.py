@@ -1,4 +1,4 @@
-"""Requests with their bytes changed at random: each on a connection of its own, many at a time, all of them watched to their end."""
+"""Requests with their bytes changed at random: each on a connection of its own, many at a time, all watched to their end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.contract.hostile.frames import statuses
 _SPICES: Final = (
     b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\x00", b"\xff", b" ", b"\t", b":", b",", b"0", b"-1", b"99999999999999999999", b"%00",
     b"%2e%2e/", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 1\r\n", b"Connection: keep-alive\r\n", b"Upgrade: h2c\r\n",
-    b"Expect: 100-continue\r\n", b"Content-Encoding: gzip\r\n", b"HTTP/2.0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET ", b"CONNECT ",
+    b"Expect: 100-continue\r\n", b"Content-Encoding: gzip\r\n", b"HTTP/2.0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET ",
+    b"CONNECT ",
     b'"', b"{", b"}", b"[", b"]", b"\\", b"\\ud800", b"null", b"true", b"1e400", b"NaN", b"\xed\xa0\x80", b"\xef\xbb\xbf",
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from footfall.server.status import WorkerStatus, read_status, worker_status_path
 from tests.serving import Footfall
 
 
@@ -51,13 +52,14 @@ def metric(server: Footfall, name: str) -> float:
 
 
 def settles(server: Footfall, *, files_max: int, seconds: float = 15.0, name: str = "w0") -> bool:
-    """Whether the worker comes back to that many open files, with no request and no byte held."""
-    process = worker(server, name)
-    return until(
-        lambda: (
-            process.num_fds() <= files_max
-            and metric(server, "footfall_requests_open") == 0
-            and metric(server, "footfall_bytes_in_flight") == 0
-        ),
-        seconds=seconds,
-    )
+    """Whether the worker comes back to that many open files, and says then that it holds no request and no byte."""
+    process, path = worker(server, name), worker_status_path(server.data / "run", name)
+    began_s = time.monotonic()
+
+    def is_settled() -> bool:
+        status = read_status(path, WorkerStatus)
+        assert status is not None
+        is_news = status.heartbeat_s > began_s + 0.1
+        return is_news and process.num_fds() <= files_max and status.requests_open == status.bytes_in_flight == 0
+
+    return until(is_settled, seconds=seconds)

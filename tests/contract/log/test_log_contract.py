@@ -75,6 +75,51 @@ def test_a_record_over_the_limit_is_refused(log: Backend) -> None:
     writer.close()
 
 
+def test_lines_in_one_piece_are_the_records_a_list_would_be(log: Backend) -> None:
+    writer = log.open_writer("w0")
+    assert writer.write([b"a"]) == 1
+    assert writer.write_lines(b"b\n\n" + b"c" * 700 + b"\n", count=3) == 4
+    assert writer.write_lines(b"d\n", count=1) == 5
+    assert writer.sync() == 5
+    writer.close()
+    records = list(log.reader.scan())
+    assert [record.body for record in records] == [b"a", b"b", b"", b"c" * 700, b"d"]
+    assert [record.sequence for record in records] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("payload", "count"),
+    [
+        (b"a\nb\n", 1),
+        (b"a\nb\n", 3),
+        (b"a\nb", 2),
+        (b"a\nb", 1),
+        (b"a", 0),
+        (b"", 1),
+        (b"x" * ((1 << 20) + 1) + b"\n", 1),
+        (b"a\n" * 600_000 + b"x" * ((1 << 20) + 1) + b"\nz\n", 600_002),
+        (b"a\n" * 5 + b"x" * (3 << 20) + b"\n", 6),
+        ((b"x" * (1 << 20) + b"\n") * 64, 64),
+    ],
+    ids=["fewer", "more", "cut", "cut and counted", "none", "empty", "long", "long in the middle", "long at the end", "too many"],
+)
+def test_lines_that_are_not_the_records_told_are_refused_and_nothing_is_stored(log: Backend, payload: bytes, count: int) -> None:
+    writer = log.open_writer("w0")
+    with pytest.raises(ValueError, match=r"record|group"):
+        writer.write_lines(payload, count=count)
+    assert writer.write_lines(b"next\n", count=1) == 1
+    writer.close()
+    assert [record.body for record in log.reader.scan()] == [b"next"]
+
+
+def test_lines_of_the_longest_records_there_are_come_back(log: Backend) -> None:
+    bodies = [b"a", b"b" * (1 << 20), b"", b"c" * (1 << 20), b"d" * 100, b"e" * (1 << 20)]
+    writer = log.open_writer("w0")
+    assert writer.write_lines(b"".join(body + b"\n" for body in bodies), count=6) == 6
+    writer.close()
+    assert [record.body for record in log.reader.scan()] == bodies
+
+
 def test_reading_goes_on_after_a_position_in_small_portions(log: Backend) -> None:
     writer = log.open_writer("w0")
     for start in range(0, 60, 6):
@@ -129,12 +174,15 @@ def test_closing_syncs_twice_is_once_and_then_all_is_refused(log: Backend) -> No
     with pytest.raises(LogClosedError):
         writer.write([b"b"])
     with pytest.raises(LogClosedError):
+        writer.write_lines(b"b\n", count=1)
+    with pytest.raises(LogClosedError):
         writer.sync()
 
 
 def test_no_records_is_no_group(log: Backend) -> None:
     writer = log.open_writer("w0")
     assert writer.write([]) == 0
+    assert writer.write_lines(b"", count=0) == 0
     writer.write([b"a"])
     assert writer.write([]) == 1
     writer.close()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from footfall.errors import InvalidEventError
 from footfall.events import shortcut
 from footfall.events.decode import camel_case, canonical, decode_canonical, decode_event
 from footfall.events.identity import cleaned, identify
-from footfall.events.intake import Intake, read_event, read_stored
+from footfall.events.intake import Intake, read_batch, read_event, read_stored
 from footfall.events.rules import check
 from footfall.events.schema import (
     CHANNEL_TYPES,
@@ -221,6 +222,37 @@ def test_the_short_ways_agree_with_the_long_one_on_bodies_with_bytes_changed(lik
     agrees_with_the_long_way(bytes(body))
 
 
+@few
+@given(
+    st.lists(likely_bodies() | mutated_events().map(encoded) | st.binary(max_size=20), max_size=6),
+    st.sampled_from([b"", b"\n", b"\r\n", b" \n"]),
+    st.sampled_from([100, 65_536]),
+)
+def test_many_read_at_once_are_what_they_are_one_by_one(bodies: list[bytes], end: bytes, bytes_max: int) -> None:
+    """A newline at the end is none of the body's."""
+    sent = [body + end for body in bodies]
+    found = read_batch(sent, now_ms=NOW_MS, bytes_max=bytes_max)
+    assert len(found) == len(sent)
+    for body, outcome_of_many in zip(sent, found, strict=True):
+        body = body.removesuffix(b"\n")
+        if len(body) > bytes_max:
+            assert isinstance(outcome_of_many, InvalidEventError)
+            assert [violation.reason for violation in outcome_of_many.violations] == ["event_too_large"]
+        elif isinstance(outcome_of_many, InvalidEventError):
+            refused = ("refused", outcome_of_many.message, outcome_of_many.violations)
+            assert outcome(body, read_stored, now_ms=NOW_MS) == refused
+        else:
+            event, identifier = outcome_of_many
+            assert outcome(body, read_stored, now_ms=NOW_MS) == ("event", (msgspec.json.encode(event), identifier))
+
+
+def test_a_line_of_exactly_the_length_allowed_is_taken_with_its_newline() -> None:
+    body = ORDINARY["a home page"].encode()
+    taken, refused = read_batch([body + b"\n", body + b" \n"], now_ms=NOW_MS, bytes_max=len(body))
+    assert not isinstance(taken, InvalidEventError)
+    assert isinstance(refused, InvalidEventError)
+
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
@@ -264,6 +296,10 @@ def test_a_short_way_is_taken_by_the_bodies_of_ordinary_senders(body: bytes) -> 
         ", ".join(f'"x{number}": 1' for number in range(252)), ", ".join(f'"x{number}": 1' for number in range(253)),
         '"device": {' + ", ".join(f'"x{number}": 1' for number in range(257)) + "}",
         '"timestamp": "01790000000000"', '"timestamp": "١٧٩٠٠٠٠٠٠٠٠٠٠"', '"timestamp": "+1790000000000"', '"timestamp": ""',
+        *(f'"timestamp": "{text}"' for text in (
+            "1_79000000000", "+179000000000", " 179000000000", "-179000000000", "0179000000000", "179000000000\\n",
+            "1790000000000\\n", "١790000000000", "179000000000x",
+        )),
         '"domain": "' + "a" * 65_537 + '"', f'"timestamp": "{"9" * 5000}"',
         '"revenue": {"name": "x"}', '"revenue": {"amount": -0}', '"extra": {"a": 1}', '"x": "\\ud83d"', f'"x": {"9" * 5000}',
     ],

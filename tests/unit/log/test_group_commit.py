@@ -41,6 +41,11 @@ class SteppedWriter:
             raise failure
         return self.last
 
+    def write_lines(self, payload: bytes, *, count: int) -> int:
+        bodies = payload.split(b"\n")[:-1]
+        assert len(bodies) == count
+        return self.write(bodies)
+
     def close(self) -> None: ...
 
 
@@ -207,7 +212,7 @@ def test_a_record_that_cannot_be_stored_is_refused_alone(body: bytes) -> None:
         with pytest.raises(ValueError, match="record"):
             commit.append(body)
         with pytest.raises(ValueError, match="record"):
-            commit.append_all([b"fine", body])
+            commit.append_lines(b"fine\n" + body + b"\n", count=2)
         writer.may_sync.release()
         await good
         assert writer.groups == [[b"good"]]
@@ -215,11 +220,60 @@ def test_a_record_that_cannot_be_stored_is_refused_alone(body: bytes) -> None:
     run(scenario)
 
 
+def test_single_records_and_records_in_one_piece_keep_the_order_of_the_calls() -> None:
+    async def scenario(commit: GroupCommit, writer: SteppedWriter, _: list[BaseException]) -> None:
+        first = commit.append(b"1")
+        await begun(writer)
+        commit.append(b"2")
+        piece = commit.append_lines(b"3\n4\n", count=2)
+        commit.append(b"5")
+        commit.append_lines(b"6\n", count=1)
+        commit.append_lines(b"\n8\n", count=2)
+        last = commit.append(b"9")
+        assert last is piece
+        assert commit.waiting_bytes == 2 + 4 + 2 + 2 + 3 + 2
+        writer.may_sync.release(2)
+        assert (await first, await last) == (1, 9)
+        assert writer.groups == [[b"1"], [b"2", b"3", b"4", b"5", b"6", b"", b"8", b"9"]]
+        assert (commit.groups, commit.records, commit.waiting_bytes) == (2, 9, 0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("payload", "count"), [(b"", 0), (b"a", 1), (b"a\nb\n", 1), (b"a\n", 2), (b"x" * 200 + b"\n", 1)])
+def test_a_piece_that_is_not_the_records_told_is_refused_alone(payload: bytes, count: int) -> None:
+    async def scenario(commit: GroupCommit, writer: SteppedWriter, _: list[BaseException]) -> None:
+        good = commit.append_lines(b"good\n", count=1)
+        with pytest.raises(ValueError, match="record"):
+            commit.append_lines(payload, count=count)
+        assert commit.waiting_bytes == 5
+        writer.may_sync.release()
+        await good
+        assert writer.groups == [[b"good"]]
+
+    run(scenario, bytes_max=200)
+
+
+def test_a_piece_that_finds_no_room_is_left_out_whole() -> None:
+    async def scenario(commit: GroupCommit, writer: SteppedWriter, _: list[BaseException]) -> None:
+        commit.append(b"1")
+        await begun(writer)
+        waiting = commit.append_lines(b"x\n" * 40, count=40)
+        with pytest.raises(LogFullError, match="80 bytes wait"):
+            commit.append_lines(b"y\n" * 11, count=11)
+        commit.append_lines(b"z\n" * 10, count=10)
+        writer.may_sync.release(2)
+        assert await waiting == 51
+        assert writer.groups[1] == [b"x"] * 40 + [b"z"] * 10
+
+    run(scenario, bytes_max=100)
+
+
 def test_records_handed_over_together_land_in_one_group_of_a_real_log(tmp_path: Path) -> None:
     async def main() -> None:
         with SegmentWriter.open(tmp_path, free_bytes_min=0) as writer:
             commit = GroupCommit(writer, on_poisoned=print)
-            assert await commit.append_all([b"%d" % number for number in range(1000)]) == 1000
+            assert await commit.append_lines(b"".join(b"%d\n" % number for number in range(1000)), count=1000) == 1000
             assert len(list(SegmentReader(tmp_path).scan())) == 1000
             await commit.close()
             await commit.close()

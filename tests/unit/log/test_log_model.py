@@ -45,6 +45,12 @@ class LogModel(RuleBasedStateMachine):
         assert self.writer.write(bodies) == len(self.written)
         self.durable = max(self.durable, self.writer.durable)  # a rotation syncs
 
+    @rule(bodies=BODIES)
+    def write_in_one_piece(self, bodies: list[bytes]) -> None:
+        self.written += bodies
+        assert self.writer.write_lines(b"".join(body + b"\n" for body in bodies), count=len(bodies)) == len(self.written)
+        self.durable = max(self.durable, self.writer.durable)
+
     @rule()
     def sync(self) -> None:
         self.durable = len(self.written)
