@@ -56,7 +56,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     header_bytes_max: Annotated[int, msgspec.Meta(ge=8192, le=1024 * 1024)] = 16 * 1024
     """bytes of a request's head"""
     bytes_in_flight_max: Positive = 64 * 1024 * 1024
-    """bytes of all bodies being read or stored at one time, by worker"""
+    """bytes of all bodies a worker reads or stores at one time; one key, and all batches, hold at most three quarters"""
     connections_max: Positive = 8192
     """open connections of a worker; granian calls it backpressure and counts connections, not requests"""
     timestamp_ahead_s: Annotated[float, msgspec.Meta(ge=0)] = 300.0
