@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from footfall.log.format import GROUP_BYTES_MAX, RECORD_BYTES_MAX
+
 
 class Record(NamedTuple):
     """One durable record. `writer` and `sequence` name it for ever; printed as `w0/123`."""
@@ -35,6 +37,11 @@ class LogWriter(Protocol):
         """
         ...
 
+    def write_lines(self, payload: bytes, *, count: int) -> int:
+        """`write` for records that stand in one piece already, each ended by a newline: `payload` is what is stored, as it is.
+        `ValueError` where it is not `count` records."""
+        ...
+
     def sync(self) -> int:
         """Makes everything written so far durable; returns the last durable sequence. A failure ends this writer
         (`LogClosedError`): what was not yet durable may be lost, and no second attempt can tell."""
@@ -57,3 +64,17 @@ class LogReader(Protocol):
     def scan(self) -> Iterator[Record]:
         """Every durable record, writer by writer, each in order."""
         ...
+
+
+def require_lines(payload: bytes, *, count: int) -> None:
+    """Raises ValueError unless `payload` is `count` records that may be stored as one group, each ended by a newline."""
+    if payload.count(b"\n") != count or payload[-1:] not in (b"\n", b""):
+        raise ValueError("a record is one line, ended by a newline, and as many as were told")
+    if len(payload) > GROUP_BYTES_MAX:
+        raise ValueError(f"a group of {len(payload)} bytes is over the limit of {GROUP_BYTES_MAX}: write it in parts")
+    start = 0
+    while len(payload) - start > RECORD_BYTES_MAX + 1:  # a look at every MiB finds each record that is longer
+        end = payload.rfind(b"\n", start, start + RECORD_BYTES_MAX + 1) + 1
+        if not end:
+            raise ValueError(f"a record is over the limit of {RECORD_BYTES_MAX} bytes")
+        start = end

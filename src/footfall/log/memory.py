@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from footfall.errors import LogClosedError, LogFullError, LogLockedError
-from footfall.log.api import Record
-from footfall.log.format import GROUP_BYTES_MAX, RECORD_BYTES_MAX, require_writer_name
+from footfall.log.api import Record, require_lines
+from footfall.log.format import require_writer_name
 
 
 class MemoryTree:
@@ -52,14 +52,16 @@ class MemoryWriter:
         self._closed = False
 
     def write(self, bodies: Sequence[bytes]) -> int:
+        return self.write_lines(b"".join(body + b"\n" for body in bodies), count=len(bodies))
+
+    def write_lines(self, payload: bytes, *, count: int) -> int:
         self._require_open()
+        require_lines(payload, count=count)
         records = self._tree._records[self._writer]
-        size = sum(map(len, bodies)) + len(bodies)
-        if any(b"\n" in body or len(body) > RECORD_BYTES_MAX for body in bodies) or size > GROUP_BYTES_MAX:
-            raise ValueError(f"a record is one line of at most {RECORD_BYTES_MAX} bytes, a group at most {GROUP_BYTES_MAX}")
-        if self._tree._bytes + size > self._tree.bytes_max:
+        if self._tree._bytes + len(payload) > self._tree.bytes_max:
             raise LogFullError(f"this log in memory is limited to {self._tree.bytes_max} bytes")
-        self._tree._bytes += size
+        self._tree._bytes += len(payload)
+        bodies = payload.split(b"\n")[:-1]
         records += (Record(self._writer, sequence, body) for sequence, body in enumerate(bodies, len(records) + 1))
         return len(records)
 

@@ -26,9 +26,10 @@ from uuid import uuid4
 
 from footfall.clock import Clock, SystemClock
 from footfall.errors import LogClosedError, LogError, LogFullError, LogLockedError
+from footfall.log.api import require_lines
 from footfall.log.directory import LOCK_NAME, WATERMARK_NAME, list_segments
 from footfall.log.disk import Disk, make_durable_directory
-from footfall.log.format import GROUP_BYTES_MAX, RECORD_BYTES_MAX, require_writer_name
+from footfall.log.format import require_writer_name
 from footfall.log.recovery import Succession, discard, next_name, prepare, require_sound, survey
 from footfall.log.segment import OpenSegment
 from footfall.log.watermark import Watermark
@@ -141,10 +142,15 @@ class SegmentWriter:
 
     def write(self, bodies: Sequence[bytes]) -> int:
         self._require_usable()
-        count = len(bodies)
+        if not bodies:
+            return self._last
+        return self.write_lines(b"\n".join(bodies) + b"\n", count=len(bodies))
+
+    def write_lines(self, payload: bytes, *, count: int) -> int:
+        self._require_usable()
+        require_lines(payload, count=count)
         if not count:
             return self._last
-        payload = _payload(bodies)
         try:
             self._require_room(len(payload))
             self._segment_for(len(payload)).append(payload, count=count, durable_upto=self._durable)
@@ -300,19 +306,6 @@ class SegmentWriter:
         if self._lock >= 0:
             lock, self._lock = self._lock, -1
             self._disk.close(lock)
-
-
-def _payload(bodies: Sequence[bytes]) -> bytes:
-    """Records as they stand in a group. Raises ValueError where they would not come back as they went in."""
-    payload = b"\n".join(bodies) + b"\n"
-    if payload.count(b"\n") != len(bodies):
-        raise ValueError("a record is one line: it may hold no newline")
-    if len(payload) > GROUP_BYTES_MAX:
-        raise ValueError(f"a group of {len(payload)} bytes is over the limit of {GROUP_BYTES_MAX}: write it in parts")
-    longest = max(map(len, bodies))
-    if longest > RECORD_BYTES_MAX:
-        raise ValueError(f"a record of {longest} bytes is over the limit of {RECORD_BYTES_MAX}")
-    return payload
 
 
 def _require_disk(disk: Disk, directory: Path, *, accept_tmpfs: bool) -> None:

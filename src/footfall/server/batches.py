@@ -2,6 +2,11 @@
 
 A long batch is worked through in slices, between which the event loop serves everybody else: without them one batch of 10,000
 events would hold up every other sender of this worker for a tenth of a second.
+
+The records of a slice are made by one call of the encoder, and all of a batch reach the log in one piece, never as a list of a
+thousand: with that, and with lines found by a stream, an event of the shop's mix takes 4.2 µs of one core over HTTP, durable,
+where it took 6.0. (One call of the decoder for many lines would bring 0.1 µs more, but msgspec's also takes two values on one
+line, and one value on two.)
 """
 
 from __future__ import annotations
@@ -13,11 +18,12 @@ from typing import Any, Final
 import msgspec
 
 from footfall.clock import Clock
-from footfall.errors import GRPC_CODES, InvalidEventError, LogError, Violation
+from footfall.errors import GRPC_CODES, InvalidEventError, LogError
 from footfall.events.batch import TooManyEventsError, split_batch
-from footfall.events.decode import canonical
-from footfall.events.intake import read_event, read_stored
+from footfall.events.decode import decode_canonical
+from footfall.events.intake import Intake, Prepared, read_batch
 from footfall.log.group_commit import GroupCommit
+from footfall.registry.keys import Mode
 from footfall.server import answers
 from footfall.server.answers import JSON, Headers, Refusal
 from footfall.server.report import Report, reported
@@ -27,7 +33,7 @@ from footfall.server.status import Counters
 from footfall.server.throttle import Throttle
 
 _SLICE: Final = 100
-"""Events between two looks at the rest of the world: about half a millisecond."""
+"""Events between two looks at the rest of the world: a third of a millisecond."""
 _VIOLATIONS_MAX: Final = 1_000
 """Violations listed in one answer; the events after that are still named, with their message. A batch of 32 MiB could hold enough
 mistakes for an answer a hundred times its size."""
@@ -35,6 +41,7 @@ _STORED_BYTES_MAX: Final = 46 << 20
 """What one durable write takes; unknown members with long paths can make a stored batch longer than what was sent."""
 
 _encode: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 class BatchAnswer(msgspec.Struct, frozen=True):
@@ -42,6 +49,16 @@ class BatchAnswer(msgspec.Struct, frozen=True):
 
     headers: Headers
     body: bytes
+
+
+class _Record(msgspec.Struct, frozen=True, gc=False):
+    """A line of the log, the same as `Door.record_head` with its event: gc=False, since it lives for one slice."""
+
+    platform: str
+    mode: Mode
+    received_at: int
+    source: str
+    event: object
 
 
 class _Rejected(msgspec.Struct, frozen=True):
@@ -66,7 +83,9 @@ class _Draft:
     """What is known so far of one batch."""
 
     def __init__(self) -> None:
-        self.records: list[bytes] = []
+        self.accepted = 0
+        self.slices: list[bytes] = []
+        """the records of each slice, as they will stand in the log"""
         self.rejected: list[_Rejected] = []
         self.reports: list[_Reported] = []
         self.throttled = 0
@@ -103,23 +122,23 @@ class Batches:
         tally = self._counters.tally(door.platform, "batch")
         try:
             parts = split_batch(body, ndjson=ndjson, events_max=self._events_max)
-        except TooManyEventsError as error:
+        except TooManyEventsError:
             tally.rejected += 1
-            return answers.too_many_events(error.count, self._events_max)
+            return answers.too_many_events(self._events_max)
         except InvalidEventError as error:
             tally.rejected += 1
             return answers.invalid(error)
         draft = await self._judged(parts, door, key_id)
-        if draft.records:
-            if sum(map(len, draft.records)) > _STORED_BYTES_MAX:
+        if draft.accepted:
+            if sum(map(len, draft.slices)) > _STORED_BYTES_MAX:
                 tally.rejected += len(parts)
                 return answers.too_large_stored(len(parts))
             try:
-                await self._logs[door.mode].append_all(draft.records)
+                await self._logs[door.mode].append_lines(b"".join(draft.slices), count=draft.accepted)
             except LogError as error:
                 tally.unavailable += len(parts)
                 return answers.not_stored(error)
-        tally.accepted += len(draft.records)
+        tally.accepted += draft.accepted
         tally.throttled += draft.throttled
         tally.rejected += len(draft.rejected) - draft.throttled
         return _answer(draft, door)
@@ -134,35 +153,29 @@ class Batches:
         return draft
 
     def _judge(self, draft: _Draft, parts: list[bytes], *, start: int, door: Door, key_id: str, now_ms: int) -> None:
-        take, ahead_ms_max, append = self._throttle.take, self._ahead_ms_max, draft.records.append
-        is_live, platform, event_bytes_max = door.mode == "live", door.platform, self._event_bytes_max
-        head = b'%b%d,"source":"batch","event":' % (door.record_head, now_ms)
+        take, platform, mode = self._throttle.take, door.platform, door.mode
         now_s = self._clock.monotonic_s()
-        intake = None
-        for index, part in enumerate(parts, start):
-            try:
-                if len(part) > event_bytes_max:
-                    raise _too_long(len(part), event_bytes_max)
-                if is_live:
-                    content, identifier = read_stored(part, now_ms=now_ms, ahead_ms_max=ahead_ms_max)
-                else:
-                    intake = read_event(part, now_ms=now_ms, ahead_ms_max=ahead_ms_max)
-                    content, identifier = canonical(intake.event), intake.identifier
-            except InvalidEventError as error:
-                draft.reject(index, error)
+        records: list[_Record] = []
+        read = read_batch(parts, now_ms=now_ms, bytes_max=self._event_bytes_max, ahead_ms_max=self._ahead_ms_max)
+        for index, found in enumerate(read, start):
+            if isinstance(found, InvalidEventError):
+                draft.reject(index, found)
                 continue
+            event, identifier = found
             wait_s = take(platform, key_id, identifier, now_s)
             if wait_s:
                 draft.throttle(index, wait_s)
                 continue
-            append(b"%b%b}" % (head, content))
-            if intake is not None:
-                draft.reports.append(_Reported(index, reported(intake, now_ms=now_ms)))
+            records.append(_Record(platform, mode, now_ms, "batch", event))
+            if mode == "test":
+                draft.reports.append(_Reported(index, _report(found, now_ms=now_ms)))
+        draft.slices.append(_encode_lines(records))
+        draft.accepted += len(records)
 
 
-def _too_long(length: int, length_max: int) -> InvalidEventError:
-    description = f"the event has {length} bytes, at most {length_max} are taken: send fewer items in it"
-    return InvalidEventError("the event is too large", (Violation("", description, "event_too_large"),))
+def _report(accepted: Prepared, *, now_ms: int) -> Report:
+    event, identifier = accepted
+    return reported(Intake(decode_canonical(_encode(event)), identifier), now_ms=now_ms)
 
 
 def _answer(draft: _Draft, door: Door) -> BatchAnswer:
@@ -170,4 +183,4 @@ def _answer(draft: _Draft, door: Door) -> BatchAnswer:
     if draft.throttled:
         headers = [*JSON, ("retry-after", str(max(1, math.ceil(draft.wait_s_max))))]
     reports = draft.reports if door.mode == "test" else None
-    return BatchAnswer(headers, _encode(_Body(len(draft.records), draft.rejected, reports)))
+    return BatchAnswer(headers, _encode(_Body(draft.accepted, draft.rejected, reports)))

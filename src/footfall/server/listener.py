@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 import sys
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,10 +96,13 @@ class Listener:
         connections inherit the option from the listening socket, which only the list of our open files leads to."""
         if sys.platform != "linux":
             return
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  (numbers are wanted)
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as found:
-                if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[1] == self.port:
-                    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_ms)
+        for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  (numbers are wanted)
+            with contextlib.suppress(OSError):
+                if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                    continue
+                with socket.socket(fileno=os.dup(descriptor)) as found:
+                    if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[1] == self.port:
+                        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_ms)
 
     async def _answers(self) -> bool:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
