@@ -18,6 +18,9 @@ from typing import Any, NamedTuple, Self
 
 import psutil
 
+from footfall.log.verify import verify
+from footfall.registry.store import Registry
+
 COMMAND = (sys.executable, "-m", "footfall")
 START_TIMEOUT_S = 30.0
 EVENTS_PATH = "/rmp/event/v1/platforms/{platform}/userevents"
@@ -84,9 +87,9 @@ class Footfall:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self.cli("platform", "add", "SHOP", check=True)
-        for platform in ("SHOP", "SHOP_TEST"):
-            self.keys[platform] = self.new_key(platform)
+        with Registry.in_directory(self.data) as registry:  # what `platform add` and `key create` do, in a tenth of the time
+            for platform in registry.add_platform("SHOP"):
+                self.keys[platform.id], _ = registry.create_key(platform.id)
         self.start()
         return self
 
@@ -178,8 +181,9 @@ class Footfall:
 
     def check_log(self) -> None:
         """Every byte of the log is whole."""
-        verified = self.cli("log", "verify")
-        assert verified.returncode == 0, verified
+        for mode in ("live", "test"):
+            report = verify(self.data / "log" / mode)
+            assert report.is_sound, report
 
     # -- requests
 

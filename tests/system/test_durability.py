@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.load import SENDERS, Load
 from tests.serving import Footfall, home
 
-KILLS = 10
+KILLS = 6
 
 
 def test_kills_under_load_lose_nothing_and_double_nothing(footfall: Footfall) -> None:

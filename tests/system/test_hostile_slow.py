@@ -24,6 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Footfall]:
         running.check_log()
 
 
+@pytest.mark.torture
 @pytest.mark.skipif(PROGRAM is None, reason=MISSING)
 def test_two_hundred_slow_clients_of_each_kind_do_not_double_the_wait_of_good_ones(shared_footfall: Footfall) -> None:
     """Slow heads, slow bodies and slow readers, all at once. Two more tries, because other programs on the machine disturb the
