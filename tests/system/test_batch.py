@@ -132,11 +132,14 @@ def test_more_events_than_allowed_are_413(server: Footfall) -> None:
     assert send_batch(server, b"{}\n" * 10_000, content_type="application/x-ndjson").status == 200
 
 
-def test_an_event_larger_than_a_single_one_may_be_is_rejected_alone(server: Footfall) -> None:
-    good, large = home(), home(page_id="p" * 70_000)
-    reply = send_batch(server, [large, good])
-    assert reply.json["accepted"] == 1
-    assert reply.json["rejected"][0]["details"][0]["field_violations"][0]["reason"] == "event_too_large"
+def test_an_event_too_large_for_the_log_is_rejected_alone(server: Footfall) -> None:
+    long_name = home(**{f"n{number}": "p" * 60_000 for number in range(2)}, longest="p" * 65_536)
+    too_long_name = home(longest="p" * 65_537)
+    large = home(**{f"n{number}": "p" * 60_000 for number in range(5)})
+    reply = send_batch(server, [large, long_name, too_long_name])
+    assert reply.json["accepted"] == 1, "strings of 64 KiB are taken, and so is more than one of them"
+    reasons = [each["details"][0]["field_violations"][0]["reason"] for each in reply.json["rejected"]]
+    assert reasons == ["event_too_large", "string_too_long"]
 
 
 def test_an_answer_to_many_mistakes_stays_bounded(server: Footfall) -> None:

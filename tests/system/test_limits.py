@@ -120,6 +120,20 @@ def test_keys_rotate_under_load_without_one_wrongful_refusal(tmp_path: Path) -> 
         assert new.answered
 
 
+def test_a_registry_that_is_replaced_is_followed_within_five_seconds(tmp_path: Path) -> None:
+    """A restored or copied file is another file: an open connection would go on with the old one for ever."""
+    with Footfall(tmp_path / "data") as server:
+        registry = server.data / "registry.db"
+        registry.rename(server.data / "registry.off")
+        (server.data / "registry.new").write_bytes((server.data / "registry.off").read_bytes())
+        (server.data / "registry.new").rename(registry)
+        key = server.new_key("SHOP")
+        deadline = time.monotonic() + 5
+        while (status := server.send(home(), key=key).status) != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert status == 200
+
+
 def test_an_expired_key_is_refused_on_all_workers_without_anybody_telling_them(tmp_path: Path) -> None:
     with Footfall(tmp_path / "data", settings={"FOOTFALL_SERVER__WORKERS": "2"}) as server:
         key = server.new_key("SHOP", "--expires", "5s")

@@ -33,6 +33,20 @@ def item_event(**item: Any) -> dict[str, Any]:
     return home(event_type="ADD_TO_CART", items=[{"id": "sku-1", **item}])
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e309", "[1e999]", '{"a": {"b": 1e99999999999}}'])
+def test_an_unknown_number_beyond_every_range_is_kept_as_it_came_and_stops_no_reader(server: Footfall, number: str) -> None:
+    event = home(odd="NUMBER")
+    body = json.dumps(event).replace('"NUMBER"', number).encode()
+    for platform in ("SHOP", "SHOP_TEST"):
+        reply = server.send(body, platform=platform)
+        assert reply.status == 200
+    lines = server.cli("log", "cat", "--platform", "SHOP", check=True).stdout
+    assert b'"extra":{"odd":%b}' % number.replace(" ", "").encode() in lines
+    assert server.cli("find", event["id"], "--json", check=True).stdout
+    assert server.cli("tail").returncode == 0
+    assert server.cli("golive", "--platform", "SHOP_TEST").returncode in (0, 1)
+
+
 # -- protocol 17.9, row by row
 
 

@@ -87,7 +87,10 @@ class BatchSender:
         )
 
     def send_all(self, lines: Iterable[EventLine]) -> Iterator[Outcome]:
-        """One outcome for each line, in order."""
+        """One outcome for each line, in order. Events are not sent by trial: the receiver must say that it takes batches."""
+        document = ask_document(self._base_url, timeout_s=_TIMEOUT_S)
+        if document is not None and document.status < 500 and not document.takes_batches:
+            raise NoBatchesError
         batches = batched(lines, events_max=self._events_max)
         for outcomes in in_order(batches, self._outcomes, at_once=_IN_FLIGHT, end=self._courier.end):
             yield from outcomes

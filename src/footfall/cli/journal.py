@@ -43,11 +43,16 @@ _UNPRINTABLE: Final = re.compile(rf"[\x00-\x1f{_BEYOND_ASCII}]")
 _LEFT_BY_JSON: Final = re.compile(rf"[{_BEYOND_ASCII}]")
 
 
+def is_for_people(form: Format, stream: TextIO | None = None) -> bool:
+    """Whether that format is text, `auto` decided by the stream."""
+    return form == "text" or (form == "auto" and (stream or sys.stderr).isatty())
+
+
 def configure(form: Format, level: str, *, part: str, stream: TextIO | None = None) -> None:
     """Sends every log message of this process to `stream` (standard error) in the given format, in place of what was set up
     before; `auto` is text on a terminal, else JSON. Exceptions that nobody caught go the same way. `part` names the process."""
     output = stream or sys.stderr
-    as_text = form == "text" or (form == "auto" and output.isatty())
+    as_text = is_for_people(form, output)
     handler = logging.StreamHandler(output)
     handler.setFormatter(TextLines(part=part) if as_text else JsonLines(part=part))
     root = logging.getLogger()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import math
 import os
 import signal
@@ -23,11 +24,13 @@ import msgspec
 from footfall import __version__
 from footfall.cli import journal
 from footfall.cli.data import tree
-from footfall.cli.output import FAILED, complain
+from footfall.cli.output import FAILED
 from footfall.cli.room import free_bytes_min, lack_of_room
 from footfall.cli.settings import Settings
 from footfall.clock import SystemClock
 from footfall.errors import FootfallError, SettingsError
+
+logger = logging.getLogger("footfall.part")
 
 _PR_SET_PDEATHSIG: Final = 1
 _DAY_S: Final = 86_400
@@ -119,10 +122,10 @@ def _status(plan: Plan) -> int:
     try:
         return _PARTS[plan.part](plan)
     except FootfallError as error:
-        complain(f"{plan.name}: {error.message}")
+        logger.critical("%s: %s", plan.name, error.message)
         return 2 if isinstance(error, SettingsError) else FAILED
     except OSError as error:
-        complain(f"{plan.name}: {error.filename or ''} {error.strerror or type(error).__name__}")
+        logger.critical("%s: %s %s", plan.name, error.filename or "", error.strerror or type(error).__name__)
         return FAILED
 
 

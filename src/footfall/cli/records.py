@@ -35,7 +35,7 @@ class _Head(msgspec.Struct):
 
 
 _Form = TypeVar("_Form", EventRecord, _Head)
-_EVENT_RECORD: Final = msgspec.json.Decoder(EventRecord)
+_EVENT_RECORD: Final = msgspec.json.Decoder(EventRecord, float_hook=msgspec.Raw)
 _HEAD: Final = msgspec.json.Decoder(_Head)
 
 

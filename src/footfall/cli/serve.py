@@ -12,7 +12,6 @@ import typer
 from footfall.cli import journal
 from footfall.cli.configure import ConfigOption
 from footfall.cli.data import DEFAULT_DATA, DataOption
-from footfall.cli.output import say
 from footfall.cli.settings import Settings, load
 
 HostOption = Annotated[str | None, typer.Option(help="Address of the public listener.  [default: 127.0.0.1]")]
@@ -75,11 +74,15 @@ def console(
 def _serve(data: Path, config: Path | None, flags: dict[str, Any], *, with_ops: bool, quarantine_corrupt: bool) -> None:
     load_again = _loader(data, config, flags)
     settings = load_again()
-    from footfall.cli.serving import Wanted, serve_events  # the server's packages, which `footfall --help` must not wait for
+    from footfall.cli.serving import (
+        Wanted,
+        serve_events,
+        tell,
+    )  # the server's packages, which `footfall --help` must not wait for
 
     _write_journal(settings, part="supervisor")
     status = serve_events(Wanted(data=data, load=load_again, with_ops=with_ops, quarantine_corrupt=quarantine_corrupt))
-    say("stopped" if status == 0 else "stopped, because something failed; what was acknowledged is durable")
+    tell(settings, "stopped" if status == 0 else "stopped, because something failed; what was acknowledged is durable")
     raise typer.Exit(status)
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from rich.text import Text
 
 from footfall import __version__
+from footfall.cli import journal
 from footfall.cli.data import TREES, new_registry, tree
 from footfall.cli.output import FAILED, complain, fail, marked, say
 from footfall.cli.part import Plan, command_of
@@ -65,7 +67,10 @@ def serve_events(wanted: Wanted) -> int:
         port = _held(held, server.host, server.port, flag="--port")
         ops_port = _held(held, server.ops_host, server.ops_port, flag="--ops-port") if wanted.with_ops else server.ops_port
         if settings.durability.accept_tmpfs:
-            say("[bold yellow]durability.accept_tmpfs is on:[/] where the data directory is in memory, a power cut takes it all")
+            tell(
+                settings,
+                "[bold yellow]durability.accept_tmpfs is on:[/] where the data directory is in memory, a power cut takes it all",
+            )
         held.enter_context(_owned(data))
         with new_registry(data):
             pass  # made, and found to be usable, before any worker asks for it
@@ -117,7 +122,7 @@ async def _supervise(wanted: Wanted, settings: Settings, *, port: int, ops_port:
         needed_bytes=free_bytes_min(data, settings),
         drain_delay_s=settings.server.drain_delay_s,
         reload=reload,
-        announce=lambda: _announce(current[0].server, data, with_ops=wanted.with_ops),
+        announce=lambda: _announce(current[0], data, with_ops=wanted.with_ops),
     )
     housekeeping = threading.Thread(target=_keep_house, args=(data, settings), name="housekeeping", daemon=True)
     housekeeping.start()
@@ -223,11 +228,20 @@ def _keep_house(data: Path, settings: Settings) -> None:
         time.sleep(_HOUSEKEEPING_PERIOD_S)
 
 
-def _announce(server: ServerSettings, data: Path, *, with_ops: bool) -> None:
+def tell(settings: Settings, markup: str) -> None:
+    """A word to the operator: as it is on a terminal, as a line of the journal where that is for machines."""
+    if journal.is_for_people(settings.logging.format):
+        say(markup)
+    else:
+        logger.info("%s", Text.from_markup(markup).plain)
+
+
+def _announce(settings: Settings, data: Path, *, with_ops: bool) -> None:
+    server = settings.server
     url = f"{'https' if server.tls_cert else 'http'}://{_in_url(server.host)}:{server.port}"
-    say(f"[bold]Footfall takes events[/] at {url}   data: {marked(str(data))}")
+    tell(settings, f"[bold]Footfall takes events[/] at {url}   data: {marked(str(data))}")
     ready = f"ready: http://{_in_url(server.ops_host)}:{server.ops_port}/readyz   " if with_ops else ""
-    say(f"[dim]{ready}what is served: {url}/openapi.json   Ctrl-C stops[/]")
+    tell(settings, f"[dim]{ready}what is served: {url}/openapi.json   Ctrl-C stops[/]")
 
 
 def _in_url(host: str) -> str:

@@ -135,8 +135,11 @@ def _heartbeat_ages(scrape: Scrape) -> Values:
 
 
 def _restarts(scrape: Scrape) -> Values:
-    parts = scrape.fleet.supervisor.parts if scrape.fleet.supervisor is not None else {}
-    return [((name,), part.restarts) for name, part in parts.items()]
+    supervisor = scrape.fleet.supervisor
+    if supervisor is None:
+        return []
+    counts = {name: part.restarts for name, part in supervisor.parts.items()} | supervisor.restarts
+    return [((name,), count) for name, count in counts.items()]
 
 
 def _ready(scrape: Scrape) -> Values:

@@ -84,6 +84,7 @@ class Registry:
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._engine = sql.create_engine(url)
+        self._file = _FileWatch(self._engine.url.database) if self._engine.dialect.name == "sqlite" else None
         if self._engine.dialect.name == "sqlite":
             sql.event.listen(self._engine, "connect", _prepare_sqlite)
             sql.event.listen(self._engine, "begin", _begin_sqlite)
@@ -93,6 +94,7 @@ class Registry:
             # a database that cannot be locked before it has tables: another process made them, in one transaction, so now all
             # are there; and a registry that cannot be used fails again
             self._ensure_tables()
+        self.follow()
 
     @classmethod
     def in_directory(cls, data: Path, *, clock: Clock | None = None) -> Registry:
@@ -261,6 +263,12 @@ class Registry:
             if connection.execute(sql.select(_meta.c.revision)).first() is None:
                 connection.execute(_meta.insert().values(id=1, revision=1))
 
+    def follow(self) -> None:
+        """Notices that the file of a SQLite registry was replaced: open connections would go on with the old one for ever. Raises
+        `RegistryError` where there is none any more."""
+        if self._file is not None and self._file.has_changed():
+            self._engine.dispose()
+
     @contextmanager
     def _transaction(self, *, begin: str = "BEGIN") -> Iterator[sql.Connection]:
         try:
@@ -276,6 +284,24 @@ class Registry:
             # first, so that two changers queue up at the write lock instead of failing to upgrade a read lock
             connection.execute(_meta.update().values(revision=_meta.c.revision + 1))
             yield connection
+
+
+class _FileWatch:
+    """Which file a path led to when last looked."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._known: tuple[int, int] | None = None
+
+    def has_changed(self) -> bool:
+        if self._path is None or self._path == ":memory:":
+            return False
+        try:
+            found = Path(self._path).stat()
+        except OSError as error:
+            raise RegistryError(f"the registry cannot be used: {self._path}: {error.strerror}") from None
+        known, self._known = self._known, (found.st_dev, found.st_ino)
+        return known is not None and known != self._known
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -34,6 +34,8 @@ from footfall.server.throttle import Throttle
 
 _SLICE: Final = 100
 """Events between two looks at the rest of the world: a third of a millisecond."""
+_EVENT_BYTES: Final = 1_024
+"""Where events are longer than this on average, a slice has fewer."""
 _VIOLATIONS_MAX: Final = 1_000
 """Violations listed in one answer; the events after that are still named, with their message. A batch of 32 MiB could hold enough
 mistakes for an answer a hundred times its size."""
@@ -42,6 +44,10 @@ _STORED_BYTES_MAX: Final = 46 << 20
 
 _encode: Final = msgspec.json.Encoder().encode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
+
+
+EVENT_BYTES_MAX: Final = 256 * 1024
+"""One event of a batch: what a record of the log surely holds, however much the paths of unknown members add to it."""
 
 
 class BatchAnswer(msgspec.Struct, frozen=True):
@@ -107,13 +113,20 @@ class Batches:
     """Takes the batches of one worker."""
 
     def __init__(
-        self, *, logs: dict[str, GroupCommit], throttle: Throttle, counters: Counters, clock: Clock, limits: LimitSettings
+        self,
+        *,
+        logs: dict[str, GroupCommit],
+        throttle: Throttle,
+        counters: Counters,
+        clock: Clock,
+        limits: LimitSettings,
+        event_bytes_max: int = EVENT_BYTES_MAX,
     ) -> None:
         self._logs = logs
         self._throttle = throttle
         self._counters = counters
         self._clock = clock
-        self._event_bytes_max = limits.body_bytes_max
+        self._event_bytes_max = event_bytes_max
         self._events_max = limits.batch_events_max
         self._ahead_ms_max = round(limits.timestamp_ahead_s * 1000)
 
@@ -128,7 +141,7 @@ class Batches:
         except InvalidEventError as error:
             tally.rejected += 1
             return answers.invalid(error)
-        draft = await self._judged(parts, door, key_id)
+        draft = await self._judged(parts, door, key_id=key_id, bytes_count=len(body))
         if draft.accepted:
             if sum(map(len, draft.slices)) > _STORED_BYTES_MAX:
                 tally.rejected += len(parts)
@@ -143,13 +156,14 @@ class Batches:
         tally.rejected += len(draft.rejected) - draft.throttled
         return _answer(draft, door)
 
-    async def _judged(self, parts: list[bytes], door: Door, key_id: str) -> _Draft:
+    async def _judged(self, parts: list[bytes], door: Door, *, key_id: str, bytes_count: int) -> _Draft:
         draft = _Draft()
         now_ms = self._clock.now_ms()
-        for start in range(0, len(parts), _SLICE):
+        step = _SLICE if bytes_count <= len(parts) * _EVENT_BYTES else max(1, _SLICE * _EVENT_BYTES * len(parts) // bytes_count)
+        for start in range(0, len(parts), step):
             if start:
                 await asyncio.sleep(0)
-            self._judge(draft, parts[start : start + _SLICE], start=start, door=door, key_id=key_id, now_ms=now_ms)
+            self._judge(draft, parts[start : start + step], start=start, door=door, key_id=key_id, now_ms=now_ms)
         return draft
 
     def _judge(self, draft: _Draft, parts: list[bytes], *, start: int, door: Door, key_id: str, now_ms: int) -> None:

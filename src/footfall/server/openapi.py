@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from footfall.events import schema
+from footfall.events.batch import NDJSON_TYPES
 from footfall.server.answers import BATCH_PATH, EVENTS_PATH, SEGMENT_PATH
 from footfall.server.settings import LimitSettings
 
@@ -119,9 +120,13 @@ def _post_user_events(limits: LimitSettings) -> dict[str, Any]:
         "parameters": [_PLATFORM, _ENCODING],
         "requestBody": {
             "required": True,
-            "content": {**_json(_ref("Batch")), "application/x-ndjson": ndjson},
+            "content": {**_json(_ref("Batch")), **dict.fromkeys(sorted(NDJSON_TYPES), ndjson)},
         },
-        "responses": _responses("What became of each event.", _ref("BatchAnswer")),
+        "responses": {
+            status: response
+            for status, response in _responses("What became of each event.", _ref("BatchAnswer")).items()
+            if status != "429"  # throttled events are in `rejected`
+        },
     }
 
 

@@ -39,7 +39,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[limits]`: the bounds of what a sender may ask."""
 
-    body_bytes_max: Positive = 64 * 1024
+    body_bytes_max: Annotated[int, msgspec.Meta(gt=0, le=256 * 1024)] = 64 * 1024
     """bytes of one event's body"""
     batch_bytes_max: Positive = 8 * 1024 * 1024
     """bytes of a batch's body as sent"""

@@ -59,10 +59,14 @@ class DoorKeeper:
 
     def report(self, part: str, reason: str | None) -> None:
         """A part of the server says why no event would be accepted now, or (None) that nothing stands in its way."""
+        known = self._reasons.get(part)
         if reason is None:
-            self._reasons.pop(part, None)
+            if self._reasons.pop(part, None) is not None and part != "start":
+                logger.info("%s: in order again", part)
         else:
             self._reasons[part] = reason
+            if known is None and part not in ("start", "stop"):
+                logger.warning("not ready: %s", reason)
 
     def reasons_not_ready(self) -> list[str]:
         return [*(["stopping"] if self.stopping else []), *self._reasons.values()]
@@ -84,7 +88,7 @@ class RegistryWatch:
     async def look(self) -> None:
         """One look: takes a new snapshot when the revision moved. Never raises on an unreachable registry."""
         try:
-            revision = await asyncio.to_thread(self._registry.revision)
+            revision = await asyncio.to_thread(self._revision)
             if revision != self._keeper.revision:
                 snapshot = await asyncio.to_thread(self._registry.snapshot)
                 self._keeper.use(snapshot)
@@ -98,6 +102,10 @@ class RegistryWatch:
         else:
             self._heard_s = self._clock.monotonic_s()
             self._keeper.report("registry", None)
+
+    def _revision(self) -> int:
+        self._registry.follow()
+        return self._registry.revision()
 
     async def record_use(self, used_at: dict[str, int]) -> None:
         """Writes down when keys were last used; what cannot be written is lost, it is a convenience."""

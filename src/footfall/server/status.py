@@ -71,7 +71,8 @@ class Histogram(msgspec.Struct, kw_only=True):
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """What only ever grows, across restarts too. None of it is accounting: a power cut may take the last second."""
+    """What only ever grows, across restarts too. None of it is accounting: a power cut may take the last
+    second, kill -9 the last quarter of one."""
 
     events: dict[str, dict[str, dict[str, int]]] = {}
     """platform → source → outcome → events"""
@@ -137,6 +138,8 @@ class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True):
     stopping: bool = False
     parts: dict[str, Part] = {}
     """name (a worker's slot, or ops) → child"""
+    restarts: dict[str, int] = {}
+    """name → how often a part of that name ended unasked, also of those that do not run now"""
     free_bytes: int = 0
     """free on the volume of the data directory"""
     needed_bytes: int = 0

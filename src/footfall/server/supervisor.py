@@ -95,6 +95,7 @@ class Supervisor:
         self._exit_status = EXIT_DONE
         self._announced = asyncio.Event()
         self._kept: dict[str, _Kept] = {}
+        self._restarts: dict[str, int] = {}
         self._slots = [f"w{index}" for index in range(places.workers + 1)]
         self._status = StatusFile(supervisor_status_path(places.run))
 
@@ -120,7 +121,7 @@ class Supervisor:
     # -- keeping children alive
 
     def _keep(self, name: str) -> _Kept:
-        kept = _Kept(name=name, since=self._clock.now_ms())
+        kept = _Kept(name=name, since=self._clock.now_ms(), restarts=self._restarts.get(name, 0))
         kept.task = asyncio.create_task(self._keep_alive(kept))
         self._kept[name] = kept
         return kept
@@ -138,7 +139,7 @@ class Supervisor:
                 return
             failures = 1 if self._clock.monotonic_s() - began_s > _STEADY_S else failures + 1
             pause_s = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
-            kept.restarts += 1
+            kept.restarts = self._restarts[kept.name] = kept.restarts + 1
             kept.process = None
             kept.move("backing off", self._clock.now_ms())
             logger.error("%s ended by itself (%s); starting it again in %g s", kept.name, _how_it_ended(status), pause_s)
@@ -184,6 +185,7 @@ class Supervisor:
                     version=self._version,
                     stopping=self._stop.is_set(),
                     parts={name: kept.part() for name, kept in self._kept.items()},
+                    restarts=dict(self._restarts),
                     free_bytes=shutil.disk_usage(self._places.run).free,
                     needed_bytes=self._places.needed_bytes,
                     usage=usage(),
@@ -238,8 +240,8 @@ class Supervisor:
         logger.info("rolling restart done")
 
     async def _comes_up(self, kept: _Kept) -> bool:
-        deadline_s = self._clock.monotonic_s() + _READY_S_MAX
-        while self._clock.monotonic_s() < deadline_s and kept.restarts == 0:
+        deadline_s, restarts = self._clock.monotonic_s() + _READY_S_MAX, kept.restarts
+        while self._clock.monotonic_s() < deadline_s and kept.restarts == restarts:
             if self._is_up(kept):
                 return True
             await asyncio.sleep(_LOOK_S)
@@ -285,11 +287,11 @@ class Supervisor:
 class _Kept:
     """One child, through all its lives."""
 
-    def __init__(self, *, name: str, since: int) -> None:
+    def __init__(self, *, name: str, since: int, restarts: int) -> None:
         self.name = name
         self.process: Process | None = None
         self.task: asyncio.Task[None]
-        self.restarts = 0
+        self.restarts = restarts
         self.ending = asyncio.Event()
         self.state: Any = "starting"
         self.since = since

@@ -57,7 +57,8 @@ def take(body: bytes, *, ndjson: bool, mode: Mode = "live", rate: Rate = NOBODY_
                 throttle=Throttle(default=rate, workers=1, buckets_max=1000),
                 counters=counters,
                 clock=clock,
-                limits=LimitSettings(body_bytes_max=EVENT_BYTES_MAX),
+                limits=LimitSettings(),
+                event_bytes_max=EVENT_BYTES_MAX,
             )
             try:
                 return await batches.take(body, door(mode), key_id="k", ndjson=ndjson)
