@@ -87,6 +87,11 @@ class Disk:
         else:
             os.fsync(descriptor)
 
+    def forget(self, descriptor: int) -> None:
+        """Lets the kernel take back what it keeps in memory of a file that is synced; nothing of the file changes."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def sync_directory(self, path: Path) -> None:
         """Names made, changed or removed in `path` reach stable storage."""
         if sys.platform == "win32":
