@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -58,6 +58,16 @@ def free_port() -> int:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def until(holds: Callable[[], bool], *, seconds: float) -> bool:
+    """Whether it came about within `seconds`; looks many times a second, and once more at the end."""
+    deadline_s = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.03)
+    return True
 
 
 def run_cli(

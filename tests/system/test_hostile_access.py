@@ -14,8 +14,8 @@ import pytest
 
 from footfall.registry.keys import new_key
 from tests.contract.hostile.frames import exchange, post
-from tests.contract.hostile.watching import until, worker
-from tests.serving import EVENTS_PATH, Footfall, Reply, home
+from tests.contract.hostile.watching import worker
+from tests.serving import EVENTS_PATH, Footfall, Reply, home, until
 
 SINGLE = "/rmp/event/v1/platforms/{platform}/userevents"
 SEGMENT = "/cdp/SEGMENT"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.contract.hostile.crashes import kill_again_and_again, log_files, record_bytes
-from tests.contract.hostile.watching import until
-from tests.serving import Footfall, home
+from tests.serving import Footfall, home, until
 
 
 def test_a_crash_loop_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:

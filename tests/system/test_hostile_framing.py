@@ -13,8 +13,8 @@ import pytest
 from tests.contract.hostile.crowd import stored_bodies
 from tests.contract.hostile.frames import Exchange, exchange, pipeline, post
 from tests.contract.hostile.smuggling import AMBIGUOUS, PLAIN
-from tests.contract.hostile.watching import peak_bytes, settles, until, worker
-from tests.serving import EVENTS_PATH, Footfall, home
+from tests.contract.hostile.watching import peak_bytes, settles, worker
+from tests.serving import EVENTS_PATH, Footfall, home, until
 
 LENGTH = b"Content-Length: LENGTH"
 BODY_TIMEOUT_S = 1.0

@@ -12,7 +12,7 @@ from tests.contract.hostile.bombs import gzip_bomb, heavy_batches, heavy_events,
 from tests.contract.hostile.crowd import stored_bodies
 from tests.contract.hostile.frames import post
 from tests.contract.hostile.fuzz import mutants, send_all
-from tests.contract.hostile.watching import cpu_s, peak_bytes, worker
+from tests.contract.hostile.watching import cpu_s, peak_bytes, unshaken, worker
 from tests.serving import EVENTS_PATH, Footfall, home
 
 LENGTH, CLOSE = b"Content-Length: LENGTH", b"Connection: close"
@@ -23,18 +23,8 @@ ROUTES = {SINGLE: 64 << 10, SINGLE + ":batch": 32 << 20}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Footfall]:
-    """A server that waits for nobody longer than two seconds, and lets an identifier send as fast as it likes."""
-    settings = {
-        "FOOTFALL_LIMITS__BODY_TIMEOUT_S": "1",
-        "FOOTFALL_LIMITS__IDLE_TIMEOUT_S": "1",
-        "FOOTFALL_THROTTLE__IDENTIFIER_PER_S": "0",
-    }
-    with Footfall(tmp_path_factory.mktemp("input") / "data", settings=settings) as running:
-        pid = worker(running).pid
+    with unshaken(tmp_path_factory.mktemp("input") / "data") as running:
         yield running
-        assert worker(running).pid == pid, "the worker was replaced"
-        assert running.send(home()).status == 200
-        running.check_log()
 
 
 def test_two_thousand_broken_requests_are_each_answered_or_ended_and_none_is_our_fault(server: Footfall) -> None:

@@ -17,8 +17,8 @@ import pytest
 from tests.contract.hostile.crowd import stored_numbers
 from tests.contract.hostile.frames import post
 from tests.contract.hostile.overload import neighbours, overload, recovers
-from tests.contract.hostile.watching import metric, resident_bytes, settles, until, worker
-from tests.serving import Footfall, home
+from tests.contract.hostile.watching import metric, resident_bytes, settles, worker
+from tests.serving import Footfall, home, until
 
 
 @pytest.fixture(scope="module")

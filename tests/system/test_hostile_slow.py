@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.hostile.slow import KINDS, MISSING, PROGRAM, drip, growth
-from tests.contract.hostile.watching import until, worker
-from tests.serving import Footfall
+from tests.contract.hostile.watching import worker
+from tests.serving import Footfall, until
 
 TIMEOUT_S = 2
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,16 +17,7 @@ import psutil
 import pytest
 
 from tests.load import Load
-from tests.serving import COMMAND, Footfall, free_port, home, request
-
-
-def until(holds: Callable[[], bool], *, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+from tests.serving import COMMAND, Footfall, free_port, home, request, until
 
 
 def assert_balanced(server: Footfall, load: Load) -> None:

@@ -8,7 +8,6 @@ goes first, so that every platform id in it is in the registry that follows.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -16,22 +15,19 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
 from footfall import __version__
-from footfall.cli.data import DEFAULT_DATA, REGISTRY_NAME, TREES, DataOption, explained, tree
-from footfall.cli.output import REFUSED, USAGE, JsonOption, counted, fail, marked, print_json, say, talk
+from footfall.cli.data import DEFAULT_DATA, REGISTRY_NAME, TREES, DataOption, explained, owned, tree
+from footfall.cli.output import REFUSED, USAGE, JsonOption, counted, fail, marked, print_json, progress_bar, say
 from footfall.clock import SystemClock
-from footfall.errors import LogCorruptError, LogLockedError, RegistryError
+from footfall.errors import LogCorruptError, RegistryError
 from footfall.log.copying import CopiedFile, copy_file, copy_tree
 from footfall.log.disk import Disk, make_durable_directory
 from footfall.log.verify import TreeReport, verify
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 MANIFEST_NAME: Final = "backup.json"
 _FORMAT: Final = 1
@@ -221,22 +217,14 @@ def _read_manifest(directory: Path) -> Manifest:
 @contextmanager
 def _empty_and_unowned(data: Path) -> Iterator[bool]:
     """Whether `data` exists. If so it is held as a server holds it, so that none starts on it meanwhile."""
-    try:
-        descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    if not data.exists():
         yield False
         return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LogLockedError(f"{data} is owned by a running server; stop it first, or restore elsewhere") from None
+    with owned(data, otherwise=f"{data} is owned by a running server; stop it first, or restore elsewhere"):
         _clear_leftovers(data)
         if any(entry.name != "lost+found" for entry in data.iterdir()):
             fail(f"{data} is not empty; move it away first (mv {data} {data}.old), or name another with --data", REFUSED)
         yield True
-    finally:
-        os.close(descriptor)
 
 
 def _clear_leftovers(data: Path) -> None:
@@ -312,18 +300,12 @@ def _sync_directories(stage: Path) -> None:
 
 @contextmanager
 def _progress(label: str, *, bytes_total: int, quiet: bool) -> Iterator[_Told]:
-    progress = _bar(quiet=quiet)
-    with progress:
-        task = progress.add_task(label, total=bytes_total)
-        yield lambda count: progress.advance(task, count)
-
-
-def _bar(*, quiet: bool) -> Progress:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    hidden = quiet or not talk().is_terminal or "CI" in os.environ
-    return Progress(*columns, console=talk(), transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False)
+    with progress_bar(*columns, quiet=quiet) as progress:
+        task = progress.add_task(label, total=bytes_total)
+        yield lambda count: progress.advance(task, count)
 
 
 def _tell(done: str, manifest: Manifest, place: Path, *, seconds: float, json: bool) -> None:

@@ -34,7 +34,8 @@ _TIMEOUT_S: Final = 60.0
 _FRUITLESS_MAX: Final = 5
 """Attempts in a row after which throttled events are given up when not one of them got through."""
 _NO_ROUTE: Final = frozenset({404, 405, 501})
-_THROTTLED: Final = 8
+THROTTLED: Final = GRPC_CODES[429]
+"""The `code` of a rejected event that may go again."""
 _STATUSES: Final = {code: status for status, code in reversed(GRPC_CODES.items())}
 """The `code` of a rejected event → the status it would have had alone."""
 
@@ -43,7 +44,9 @@ class NoBatchesError(Exception):
     """The receiver takes single events only. Nothing of the first batch was stored."""
 
 
-class _Rejected(msgspec.Struct, frozen=True):
+class Rejected(msgspec.Struct, frozen=True):
+    """An event of a batch that was not taken, and why."""
+
     index: int
     code: int
     message: str
@@ -59,13 +62,15 @@ class _Reported(msgspec.Struct, frozen=True):
     test: _Test
 
 
-class _BatchAnswer(msgspec.Struct, frozen=True):
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """What became of a batch; who is not among `rejected` was accepted."""
+
     accepted: int
-    rejected: tuple[_Rejected, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     reports: tuple[_Reported, ...] = ()
 
 
-_decode: Final = msgspec.json.Decoder(_BatchAnswer).decode
+_decode: Final = msgspec.json.Decoder(BatchAnswer).decode
 
 
 class BatchSender:
@@ -88,8 +93,7 @@ class BatchSender:
 
     def send_all(self, lines: Iterable[EventLine]) -> Iterator[Outcome]:
         """One outcome for each line, in order. Events are not sent by trial: the receiver must say that it takes batches."""
-        document = ask_document(self._base_url, timeout_s=_TIMEOUT_S)
-        if document is not None and document.status < 500 and not document.takes_batches:
+        if self._has_route() is False:
             raise NoBatchesError
         batches = batched(lines, events_max=self._events_max)
         for outcomes in in_order(batches, self._outcomes, at_once=_IN_FLIGHT, end=self._courier.end):
@@ -140,26 +144,25 @@ class BatchSender:
             rejection = rejected.get(index)
             if rejection is None:
                 done.append(Accepted(index=line.index, warnings=warnings.get(index, 0)))
-            elif rejection.code == _THROTTLED:
+            elif rejection.code == THROTTLED:
                 throttled.append((line, self._refused(line, rejection)))
             else:
                 done.append(self._refused(line, rejection))
         return done, throttled
 
-    def _understood(self, lines: Sequence[EventLine], response: Response) -> _BatchAnswer:
+    def _understood(self, lines: Sequence[EventLine], response: Response) -> BatchAnswer:
         """The answer, when it speaks of each event exactly once; else nobody knows what became of them."""
-        try:
-            answer = _decode(response.body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            if self._has_route():
-                raise Stopped(lines[0], _UNREADABLE) from None
-            raise NoBatchesError from None
+        answer = read_answer(response.body)
+        if answer is None and not self._has_route():
+            raise NoBatchesError
+        if answer is None:
+            raise Stopped(lines[0], _UNREADABLE)
         named = {rejection.index for rejection in answer.rejected}
         if len(named) != len(answer.rejected) or answer.accepted + len(named) != len(lines) or named - set(range(len(lines))):
             raise Stopped(lines[0], _UNREADABLE)
         return answer
 
-    def _refused(self, line: EventLine, rejection: _Rejected) -> Refused:
+    def _refused(self, line: EventLine, rejection: Rejected) -> Refused:
         return Refused(
             index=line.index,
             status=_STATUSES.get(rejection.code, 400),
@@ -167,10 +170,18 @@ class BatchSender:
             violations=violations_in({"details": rejection.details}, self._secrets),
         )
 
-    def _has_route(self) -> bool:
-        """Whether the receiver says of itself that it takes batches: then a 404 is about the platform id."""
+    def _has_route(self) -> bool | None:
+        """Whether the receiver says of itself that it takes batches: then a 404 is about the platform id. None: it cannot say."""
         document = ask_document(self._base_url, timeout_s=_TIMEOUT_S)
-        return document is not None and document.takes_batches
+        return document.takes_batches if document is not None and document.status < 500 else None
+
+
+def read_answer(body: bytes) -> BatchAnswer | None:
+    """The body of a 200 to a batch; None where it is none."""
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 _UNREADABLE: Final = InternalServerError(

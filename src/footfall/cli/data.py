@@ -13,6 +13,7 @@ Only `footfall serve` and `footfall platform add` make it; whoever merely asks l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from footfall.cli.output import FAILED, REFUSED, fail, marked, say
-from footfall.errors import RegistryError, RegistryRefusedError
+from footfall.errors import LogLockedError, RegistryError, RegistryRefusedError
 
 if TYPE_CHECKING:
     from footfall.registry.store import Registry
@@ -49,6 +50,23 @@ def note_absence(data: Path) -> None:
 
 
 @contextmanager
+def owned(data: Path, *, otherwise: str) -> Iterator[None]:
+    """Holds an existing data directory itself as a lock, as a server does before it touches anything in it: the locks of the log
+    are files, which somebody may delete, and each guards one tree only. Raises LogLockedError, saying `otherwise`."""
+    import fcntl  # POSIX only, as the server is
+
+    descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LogLockedError(otherwise) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def new_registry(data: Path) -> Iterator[Registry]:
     """The registry of a data directory; both are made when there is none."""
     from footfall.registry.store import Registry  # its SQL library costs 0.2 s, which `footfall check` shall not pay
@@ -69,7 +87,7 @@ def found_registry(data: Path) -> Iterator[Registry | None]:
         return
     from footfall.registry.store import Registry
 
-    with _trouble_explained(data), Registry(f"sqlite:///{data / REGISTRY_NAME}") as registry:
+    with _trouble_explained(data), Registry.at(data / REGISTRY_NAME) as registry:
         yield registry
 
 

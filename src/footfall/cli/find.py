@@ -8,20 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
 import typer
 
 from footfall.cli.data import DEFAULT_DATA, TREES, DataOption, explained, note_absence, tree
-from footfall.cli.output import REFUSED, JsonOption, complain, counted, marked, print_json, results, say, talk, when
+from footfall.cli.output import REFUSED, JsonOption, complain, counted, counting_bar, marked, print_json, results, say, when
 from footfall.cli.records import understood
 from footfall.cli.settings import load
 from footfall.log.api import Record
 from footfall.log.reader import SegmentReader
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 _LOOK_RECORDS: Final = 20_000
 _Key: TypeAlias = tuple[str, str, int]
@@ -66,7 +63,7 @@ def find(
     with explained(data):
         trees = {mode: SegmentReader(tree(data, mode)) for mode in TREES}
         total = sum(sum(reader.durable().values()) for reader in trees.values())
-        with _progress(total, quiet=json) as progress:
+        with counting_bar(quiet=json or total < 5 * _LOOK_RECORDS) as progress:
             task = progress.add_task("looking", total=total)
             search = Search(data, event_id, lambda count: progress.advance(task, count))
             found = [entry for look in _PLACES for entry in look(search) if platform in (None, entry.platform)]
@@ -161,11 +158,3 @@ def _explain_absence(data: Path, trees: dict[str, SegmentReader], platform: str 
     for mode, reader in trees.items():
         for writer, count in reader.unconfirmed().items():
             say(f"  {mode}/{writer} holds {counted(count, 'record')} never confirmed: the next `footfall serve` decides")
-
-
-def _progress(total: int, *, quiet: bool) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = quiet or total < 5 * _LOOK_RECORDS or not talk().is_terminal or "CI" in os.environ
-    return Progress(*columns, console=talk(), transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False)

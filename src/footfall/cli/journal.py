@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
+from footfall.cli.output import say
 from footfall.registry.keys import KEY_PATTERN
 
 Format = Literal["auto", "text", "json"]
@@ -61,6 +62,16 @@ def configure(form: Format, level: str, *, part: str, stream: TextIO | None = No
     logging.raiseExceptions = False  # a line that cannot be written would be printed by Python, with its values
     sys.excepthook = lambda kind, error, trace: _tell_uncaught(error)
     threading.excepthook = lambda uncaught: _tell_uncaught(uncaught.exc_value)
+
+
+def tell(form: Format, markup: str) -> None:
+    """A word to the operator: as it is on a terminal, as a line of the journal where that is for machines."""
+    if is_for_people(form):
+        say(markup)
+    else:
+        from rich.text import Text
+
+        logging.getLogger("footfall.supervisor").info("%s", Text.from_markup(markup).plain)
 
 
 class JsonLines(logging.Formatter):

@@ -175,7 +175,7 @@ def _registry(data: Path) -> Finding:
     if not path.exists():
         return warn(check, "there is none yet", cure=none_yet)
     try:
-        with Registry(f"sqlite:///{path}") as registry:
+        with Registry.at(path) as registry:
             platforms, keys = registry.platforms(), registry.keys()
     except FootfallError as error:
         return fail(check, error.message, cure=f"look at {path}: its owner, its volume; restore it from a backup")

@@ -16,8 +16,8 @@ from footfall.cli.settings import Settings
 from footfall.console.ops import OpsApp
 from footfall.errors import SettingsError
 from footfall.server.listener import Listener
+from footfall.server.ports import hold_port, url_of
 from footfall.server.status import run_directory
-from footfall.server.supervisor import hold_port
 
 _TICK_S: Final = 0.5
 _LAST_ANSWERS_S: Final = 0.3
@@ -54,7 +54,8 @@ def serve_ops_alone(data: Path, settings: Settings) -> int:
         port, held = hold_port(server.ops_host, server.ops_port)
     except SettingsError as error:
         fail(f"{error.message}; does `footfall serve` run? It has an ops listener already; --ops-port chooses another", FAILED)
-    with contextlib.closing(held):
-        say(f"[bold]ready:[/] http://{server.ops_host}:{port}/readyz   metrics: http://{server.ops_host}:{port}/metrics")
+    with held:
+        url = url_of("http", server.ops_host, port)
+        say(f"[bold]ready:[/] {url}/readyz   metrics: {url}/metrics")
         own = msgspec.structs.replace(settings, server=msgspec.structs.replace(server, ops_port=port))
         return asyncio.run(serve_ops(data, own, is_orphan=lambda: False))

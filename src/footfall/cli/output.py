@@ -18,6 +18,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
 REFUSED: Final = 1
@@ -106,6 +107,23 @@ def print_table(rows: Table) -> None:
     wide = console.options.update(width=100_000)
     width = max(console.width, Measurement.get(console, wide, rows).minimum)
     console.print(rows, width=width, crop=False, overflow="ignore")
+
+
+def progress_bar(*columns: ProgressColumn, quiet: bool) -> Progress:
+    """A bar for people on stderr, which is gone when it is done; none in a pipe, in a build, or where it is to be `quiet`.
+
+    Without redirection: what goes to stdout shall arrive there, also when only stderr is a terminal."""
+    from rich.progress import Progress
+
+    hidden = quiet or not talk().is_terminal or "CI" in os.environ
+    return Progress(*columns, console=talk(), transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False)
+
+
+def counting_bar(*, quiet: bool) -> Progress:
+    """A `progress_bar` that says how many of how many."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return progress_bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), quiet=quiet)
 
 
 def when(unix_ms: int | None) -> str:

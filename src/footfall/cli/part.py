@@ -25,7 +25,7 @@ from footfall import __version__
 from footfall.cli import journal
 from footfall.cli.data import tree
 from footfall.cli.output import FAILED
-from footfall.cli.room import free_bytes_min, lack_of_room
+from footfall.cli.room import lack_of_room, log_options
 from footfall.cli.settings import Settings
 from footfall.clock import SystemClock
 from footfall.errors import FootfallError, SettingsError
@@ -68,10 +68,7 @@ def run_ingest(plan: Plan) -> int:
         return SegmentWriter.open(
             tree(data, mode),
             writer=plan.name,
-            segment_bytes=settings.durability.segment_bytes,
-            free_bytes_min=free_bytes_min(data, settings),
-            accept_tmpfs=settings.durability.accept_tmpfs,
-            quarantine_corrupt=plan.quarantine_corrupt,
+            **log_options(data, settings, quarantine_corrupt=plan.quarantine_corrupt),
             segment_age_s_max=_DAY_S if mode == "test" else math.inf,  # so that retention finds whole segments to take
         )
 

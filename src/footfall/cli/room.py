@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from footfall.cli.settings import Settings
+from footfall.log.inspection import OpenOptions
 from footfall.server.settings import ServerSettings
 
 _ROOM_FOR_EVENTS_BYTES: Final = 256 * 1024
@@ -28,6 +29,16 @@ def free_bytes_min(data: Path, settings: Settings) -> int:
         return durability.free_bytes_min
     segments = 2 * worker_count(settings.server)
     return max(segments * durability.segment_bytes, min(shutil.disk_usage(data).total // 20, 2 << 30))
+
+
+def log_options(data: Path, settings: Settings, *, quarantine_corrupt: bool) -> OpenOptions:
+    """How every writer of this data directory's log is opened."""
+    return {
+        "segment_bytes": settings.durability.segment_bytes,
+        "free_bytes_min": free_bytes_min(data, settings),
+        "accept_tmpfs": settings.durability.accept_tmpfs,
+        "quarantine_corrupt": quarantine_corrupt,
+    }
 
 
 def lack_of_room(data: Path, settings: Settings) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
@@ -15,12 +15,22 @@ import typer
 from footfall.cli.batches import EVENTS_MAX, BatchSender, NoBatchesError
 from footfall.cli.destination import KeyOption, PlatformOption, UrlOption, destination, in_flags, read_key
 from footfall.cli.lines import FileArgument, count_events, event_lines
-from footfall.cli.output import FAILED, INTERRUPTED, REFUSED, USAGE, JsonOption, counted, fail, marked, results, say, talk
+from footfall.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    REFUSED,
+    USAGE,
+    JsonOption,
+    counted,
+    counting_bar,
+    fail,
+    marked,
+    results,
+    say,
+    talk,
+)
 from footfall.cli.sender import Accepted, Outcome, Refused, Sender, Stopped
 from footfall.client.settings import TIMEOUT_S
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 
 def send(
@@ -42,7 +52,7 @@ def send(
     sender = BatchSender(settings, events_max=batch, tell=_tell) if batch else Sender(settings, timeout_s=TIMEOUT_S, tell=_tell)
     tally = _JsonTally(count_events(file)) if json else _Tally(count_events(file))
     try:
-        with _progress(quiet=json) as progress:
+        with counting_bar(quiet=json) as progress:
             task = progress.add_task("sending", total=tally.total)
             for outcome in sender.send_all(event_lines(file)):
                 tally.add(outcome)
@@ -123,12 +133,3 @@ class _JsonTally(_Tally):
 
 def _tell(message: str) -> None:
     say(f"[yellow]{marked(in_flags(message))}[/]")
-
-
-def _progress(*, quiet: bool) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = quiet or not talk().is_terminal or "CI" in os.environ
-    # without redirection: what goes to stdout shall arrive there, also when only stderr is a terminal
-    return Progress(*columns, console=talk(), transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False)

@@ -74,15 +74,12 @@ def console(
 def _serve(data: Path, config: Path | None, flags: dict[str, Any], *, with_ops: bool, quarantine_corrupt: bool) -> None:
     load_again = _loader(data, config, flags)
     settings = load_again()
-    from footfall.cli.serving import (
-        Wanted,
-        serve_events,
-        tell,
-    )  # the server's packages, which `footfall --help` must not wait for
+    from footfall.cli.serving import Wanted, serve_events  # the server's packages, which `footfall --help` must not wait for
 
     _write_journal(settings, part="supervisor")
     status = serve_events(Wanted(data=data, load=load_again, with_ops=with_ops, quarantine_corrupt=quarantine_corrupt))
-    tell(settings, "stopped" if status == 0 else "stopped, because something failed; what was acknowledged is durable")
+    why = "" if status == 0 else ", because something failed; what was acknowledged is durable"
+    journal.tell(settings.logging.format, f"stopped{why}")
     raise typer.Exit(status)
 
 

@@ -6,37 +6,35 @@ Apart from the commands, so that only a server waits for these imports.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
-import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from rich.text import Text
 
 from footfall import __version__
-from footfall.cli import journal
-from footfall.cli.data import TREES, new_registry, tree
-from footfall.cli.output import FAILED, complain, fail, marked, say
+from footfall.cli.data import TREES, new_registry, owned, tree
+from footfall.cli.journal import tell
+from footfall.cli.output import FAILED, complain, fail, marked
 from footfall.cli.part import Plan, command_of
-from footfall.cli.room import free_bytes_min, worker_count
+from footfall.cli.room import free_bytes_min, log_options, worker_count
 from footfall.cli.settings import Settings
 from footfall.clock import SystemClock
-from footfall.errors import LogCorruptError, LogError, LogLockedError, SettingsError
+from footfall.errors import LogCorruptError, LogError, SettingsError
 from footfall.log.directory import writers_of
 from footfall.log.disk import Disk
 from footfall.log.inspection import check_sealed, recover_leftover, set_aside
 from footfall.log.retention import remove_sealed
+from footfall.server.ports import hold_port, url_of
 from footfall.server.settings import ServerSettings
 from footfall.server.status import run_directory
-from footfall.server.supervisor import Child, Places, Supervisor, hold_port
+from footfall.server.supervisor import Child, Places, Supervisor
 
 logger = logging.getLogger("footfall.supervisor")
 
@@ -44,6 +42,9 @@ _DAY_MS: Final = 86_400_000
 _HOUSEKEEPING_PERIOD_S: Final = 600.0
 _INSPECTION_S_MAX: Final = 3.0
 """How long a start may look at old segments; `footfall log verify` looks at all of them, however long it takes."""
+_ANOTHER_SERVER: Final = (
+    "another running process (a second server on the same data?); stop that one first, or use another data directory"
+)
 _PORT_PATIENCE_S: Final = 0.5
 """Workers of a killed supervisor are gone, and their port is free, some milliseconds after it."""
 
@@ -68,85 +69,68 @@ def serve_events(wanted: Wanted) -> int:
         ops_port = _held(held, server.ops_host, server.ops_port, flag="--ops-port") if wanted.with_ops else server.ops_port
         if settings.durability.accept_tmpfs:
             tell(
-                settings,
+                settings.logging.format,
                 "[bold yellow]durability.accept_tmpfs is on:[/] where the data directory is in memory, a power cut takes it all",
             )
-        held.enter_context(_owned(data))
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held.enter_context(owned(data, otherwise=f"{data} is owned by {_ANOTHER_SERVER}"))
         with new_registry(data):
             pass  # made, and found to be usable, before any worker asks for it
         run_directory(data).mkdir(mode=0o700, exist_ok=True)
         _prepare_logs(wanted, settings)
-        return asyncio.run(_supervise(wanted, settings, port=port, ops_port=ops_port))
+        return asyncio.run(_supervise(wanted, _Recipe(wanted, settings, port=port, ops_port=ops_port)))
 
 
-async def _supervise(wanted: Wanted, settings: Settings, *, port: int, ops_port: int) -> int:
-    data = wanted.data
-    workers = worker_count(settings.server)
-    first = [settings]  # what was loaded for the start serves the first workers
+class _Recipe:
+    """How children are started: with the settings of the start, or of the last rolling restart. What cannot change under a
+    running server (its ports, which are held, and the number of places) stays as it was at the start."""
 
-    def effective() -> Settings:
-        loaded = first.pop() if first else wanted.load()
-        # the ports are held and the number of places is fixed: these follow at the next full start
-        fixed = msgspec.structs.replace(
-            loaded.server,
-            host=settings.server.host,
-            port=port,
-            ops_host=settings.server.ops_host,
-            ops_port=ops_port,
-            workers=workers,
+    def __init__(self, wanted: Wanted, settings: Settings, *, port: int, ops_port: int) -> None:
+        self._wanted = wanted
+        self._server = msgspec.structs.replace(
+            settings.server, port=port, ops_port=ops_port, workers=worker_count(settings.server)
         )
-        return msgspec.structs.replace(loaded, server=fixed)
+        self._use(settings)
 
-    current = [effective()]
+    @property
+    def workers(self) -> int:
+        return self._server.workers
 
-    def child(part: str, name: str) -> Child:
+    def reload(self) -> None:
+        self._use(self._wanted.load())
+
+    def _use(self, loaded: Settings) -> None:
+        fixed = {name: getattr(self._server, name) for name in ("host", "port", "ops_host", "ops_port", "workers")}
+        self.settings = msgspec.structs.replace(loaded, server=msgspec.structs.replace(loaded.server, **fixed))
+
+    def child(self, part: str, name: str) -> Child:
         plan = Plan(
             part=part,
             name=name,
-            data=str(data.absolute()),
-            settings=current[0],
+            data=str(self._wanted.data.absolute()),
+            settings=self.settings,
             parent=os.getpid(),
-            workers=workers,
-            quarantine_corrupt=wanted.quarantine_corrupt,
+            workers=self.workers,
+            quarantine_corrupt=self._wanted.quarantine_corrupt,
         )
         return Child(command=command_of(plan), plan=msgspec.json.encode(plan))
 
-    def reload() -> None:
-        current[0] = effective()
 
+async def _supervise(wanted: Wanted, recipe: _Recipe) -> int:
+    data, settings = wanted.data, recipe.settings
     places = Places(
-        workers=workers,
-        worker=lambda slot: child("ingest", slot),
-        others={"ops": lambda: child("ops", "ops")} if wanted.with_ops else {},
+        workers=recipe.workers,
+        worker=lambda slot: recipe.child("ingest", slot),
+        others={"ops": lambda: recipe.child("ops", "ops")} if wanted.with_ops else {},
         run=run_directory(data),
         needed_bytes=free_bytes_min(data, settings),
         drain_delay_s=settings.server.drain_delay_s,
-        reload=reload,
-        announce=lambda: _announce(current[0], data, with_ops=wanted.with_ops),
+        reload=recipe.reload,
+        announce=lambda: _announce(recipe.settings, data, with_ops=wanted.with_ops),
     )
     housekeeping = threading.Thread(target=_keep_house, args=(data, settings), name="housekeeping", daemon=True)
     housekeeping.start()
     return await Supervisor(places, clock=SystemClock(), version=__version__).run()
-
-
-@contextmanager
-def _owned(data: Path) -> Iterator[None]:
-    """Holds the data directory itself as a lock, before anything in it is touched: the locks of the log are files, which somebody
-    may delete, and each guards one tree only."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise LogLockedError(
-            f"{data} is owned by another running process (a second server on the same data?); stop that one first, or use another"
-            " data directory"
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _held(held: ExitStack, host: str, port: int, *, flag: str) -> int:
@@ -160,14 +144,8 @@ def _held(held: ExitStack, host: str, port: int, *, flag: str) -> int:
                 time.sleep(0.05)
                 continue
             fail(f"{error.message}; is another server running? {flag} chooses another", FAILED)
-        held.enter_context(_closing(holder))
+        held.enter_context(holder)
         return number
-
-
-@contextmanager
-def _closing(holder: socket.socket) -> Iterator[None]:
-    with holder:
-        yield
 
 
 def _require_tls_that_works(server: ServerSettings) -> None:
@@ -191,8 +169,8 @@ def _no_password() -> str:
 
 def _prepare_logs(wanted: Wanted, settings: Settings) -> None:
     """Looks at old segments (rule R6: damage is never skipped in silence), and closes what former workers left open."""
-    workers = worker_count(settings.server)
-    slots = {f"w{index}" for index in range(workers)}
+    slots = {f"w{index}" for index in range(worker_count(settings.server))}
+    options = log_options(wanted.data, settings, quarantine_corrupt=wanted.quarantine_corrupt)
     for mode in TREES:
         directory = tree(wanted.data, mode)
         inspection = check_sealed(directory, budget_s=_INSPECTION_S_MAX)
@@ -205,14 +183,7 @@ def _prepare_logs(wanted: Wanted, settings: Settings) -> None:
             )
         if inspection.damages:
             set_aside(directory, inspection.damages)
-        recover_leftover(
-            directory,
-            keep=slots,
-            segment_bytes=settings.durability.segment_bytes,
-            free_bytes_min=free_bytes_min(wanted.data, settings),
-            accept_tmpfs=settings.durability.accept_tmpfs,
-            quarantine_corrupt=wanted.quarantine_corrupt,
-        )
+        recover_leftover(directory, keep=slots, **options)
 
 
 def _keep_house(data: Path, settings: Settings) -> None:
@@ -228,21 +199,9 @@ def _keep_house(data: Path, settings: Settings) -> None:
         time.sleep(_HOUSEKEEPING_PERIOD_S)
 
 
-def tell(settings: Settings, markup: str) -> None:
-    """A word to the operator: as it is on a terminal, as a line of the journal where that is for machines."""
-    if journal.is_for_people(settings.logging.format):
-        say(markup)
-    else:
-        logger.info("%s", Text.from_markup(markup).plain)
-
-
 def _announce(settings: Settings, data: Path, *, with_ops: bool) -> None:
     server = settings.server
-    url = f"{'https' if server.tls_cert else 'http'}://{_in_url(server.host)}:{server.port}"
-    tell(settings, f"[bold]Footfall takes events[/] at {url}   data: {marked(str(data))}")
-    ready = f"ready: http://{_in_url(server.ops_host)}:{server.ops_port}/readyz   " if with_ops else ""
-    tell(settings, f"[dim]{ready}what is served: {url}/openapi.json   Ctrl-C stops[/]")
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    url = url_of("https" if server.tls_cert else "http", server.host, server.port)
+    tell(settings.logging.format, f"[bold]Footfall takes events[/] at {url}   data: {marked(str(data))}")
+    ready = f"ready: {url_of('http', server.ops_host, server.ops_port)}/readyz   " if with_ops else ""
+    tell(settings.logging.format, f"[dim]{ready}what is served: {url}/openapi.json   Ctrl-C stops[/]")

@@ -7,7 +7,7 @@ original service never.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import typer
@@ -27,19 +27,16 @@ from footfall.cli.output import (
     marked,
     print_json,
     print_table,
+    progress_bar,
     results,
     say,
     table,
-    talk,
 )
 from footfall.cli.shopping import sessions
 from footfall.cli.traffic import NO_ANSWER, Plan, Summary, Traffic
 from footfall.client.settings import is_loopback
 from footfall.clock import SystemClock
 from footfall.errors import NetworkError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 _NEVER: Final = "moloco.com"
 _TIMEOUT_S: Final = 10.0
@@ -116,7 +113,10 @@ def _require_allowed(url: str, *, allow_remote: bool) -> None:
 
 
 def _watch(traffic: Traffic, plan: Plan, *, quiet: bool) -> None:
-    with _progress(quiet=quiet) as progress:
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(bar_width=24), TextColumn("{task.fields[told]}"), TimeRemainingColumn(compact=True))
+    with progress_bar(*columns, quiet=quiet) as progress:
         task = progress.add_task("sending", total=plan.requests * plan.batch, told="")
 
         def look() -> None:
@@ -129,14 +129,6 @@ def _watch(traffic: Traffic, plan: Plan, *, quiet: bool) -> None:
                 progress.update(task, completed=summary.sent, told=told)
 
         traffic.run(watch=look, every_s=_LOOK_S)
-
-
-def _progress(*, quiet: bool) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    hidden = quiet or not talk().is_terminal or "CI" in os.environ
-    columns = (BarColumn(bar_width=24), TextColumn("{task.fields[told]}"), TimeRemainingColumn(compact=True))
-    return Progress(*columns, console=talk(), transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False)
 
 
 def _print(summary: Summary, plan: Plan, *, json: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from footfall.cli.batches import THROTTLED, read_answer
 from footfall.cli.courier import Courier
 from footfall.client.ids import new_id
 from footfall.clock import Clock
@@ -30,7 +31,6 @@ _GRACE_S: Final = 1.0
 """For what was due in time and had to wait: a hiccup at the end shall not cost events."""
 _OF_ALL: Final = frozenset({401, 403, 404, 405, 501})
 """Answers that the next event would get, too."""
-_THROTTLED: Final = 8
 NO_ANSWER: Final = "no answer"
 
 
@@ -159,14 +159,15 @@ class Traffic:
     # -- counting
 
     def _count_answer(self, events: Sequence[dict[str, Any]], response: Response, due_s: float) -> None:
-        rejected = _rejected(response.body) if self._plan.batch > 1 else []
+        answer = read_answer(response.body) if self._plan.batch > 1 else None
+        rejected = answer.rejected if answer is not None else ()
         with self._lock:
             self._count_request(events, due_s)
             self._accepted += len(events) - len(rejected)
             self._by_status[str(response.status)] += len(events) - len(rejected)
             self._refused += len(rejected)
             for rejection in rejected:
-                self._by_status["429" if rejection.code == _THROTTLED else "400"] += 1
+                self._by_status["429" if rejection.code == THROTTLED else "400"] += 1
                 self.first_refusal = self.first_refusal or rejection.message
 
     def _count_problem(self, events: Sequence[dict[str, Any]], problem: ApiError, due_s: float) -> None:
@@ -204,20 +205,3 @@ def percentile(ascending: Sequence[float], share: float) -> float:
     if not ascending:
         return 0.0
     return round(ascending[min(len(ascending) - 1, int(len(ascending) * share))], 1)
-
-
-class _Rejected(msgspec.Struct):
-    code: int
-    message: str = ""
-
-
-class _BatchAnswer(msgspec.Struct):
-    rejected: list[_Rejected] = []
-
-
-def _rejected(body: bytes) -> list[_Rejected]:
-    """The events of a batch that were refused."""
-    try:
-        return msgspec.json.decode(body, type=_BatchAnswer).rejected
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return []

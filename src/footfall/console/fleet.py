@@ -16,6 +16,7 @@ import msgspec
 from footfall.clock import Clock
 from footfall.server.status import (
     STALE_S,
+    STARTING,
     Part,
     SupervisorStatus,
     WorkerStatus,
@@ -48,7 +49,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     def reasons(self) -> list[str]:
         """Why it takes no event; none: it does."""
         if self.status is None:
-            return ["starting"] if self.state == "starting" else [f"worker {self.name} has not been heard of"]
+            return [STARTING] if self.state == "starting" else [f"worker {self.name} has not been heard of"]
         if self.is_silent:
             return [f"worker {self.name} has not been heard of for {self.silent_s:.0f} s"]
         return self.status.reasons
@@ -73,7 +74,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
         if not self.workers:
             ended = [name for name, part in self.expected.items() if part.state == "backing off"]
             if self.supervisor is not None and not self.expected:  # it has not come to them yet
-                return ["starting"]
+                return [STARTING]
             return [f"worker {name} ended by itself and is being started again" for name in ended] or [NO_WORKER]
         one_accepts = any(not worker.reasons for worker in self.workers)
         telling = [worker for worker in self.workers if worker.state == "running" or not one_accepts]

@@ -138,7 +138,7 @@ def _restarts(scrape: Scrape) -> Values:
     supervisor = scrape.fleet.supervisor
     if supervisor is None:
         return []
-    counts = {name: part.restarts for name, part in supervisor.parts.items()} | supervisor.restarts
+    counts = dict.fromkeys(supervisor.parts, 0) | supervisor.restarts
     return [((name,), count) for name, count in counts.items()]
 
 

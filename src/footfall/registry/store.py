@@ -81,20 +81,15 @@ class Registry:
     """The registry's own handle. Thread-safe; every call may block for as long as the database takes (at most about 5 s), and
     raises `RegistryError` when it cannot be reached."""
 
-    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+    def __init__(self, url: str | sql.URL, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._engine = sql.create_engine(url)
-        self._file = _FileWatch(self._engine.url.database) if self._engine.dialect.name == "sqlite" else None
-        if self._engine.dialect.name == "sqlite":
-            sql.event.listen(self._engine, "connect", _prepare_sqlite)
-            sql.event.listen(self._engine, "begin", _begin_sqlite)
+        self._engine = _sqlite(url) if sql.make_url(url).get_backend_name() == "sqlite" else sql.create_engine(url)
         try:
             self._ensure_tables()
         except RegistryError:
             # a database that cannot be locked before it has tables: another process made them, in one transaction, so now all
             # are there; and a registry that cannot be used fails again
             self._ensure_tables()
-        self.follow()
 
     @classmethod
     def in_directory(cls, data: Path, *, clock: Clock | None = None) -> Registry:
@@ -102,7 +97,13 @@ class Registry:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = data / FILE_NAME
         path.touch(mode=0o600, exist_ok=True)
-        return cls(f"sqlite:///{path}", clock=clock)
+        return cls.at(path, clock=clock)
+
+    @classmethod
+    def at(cls, path: Path, *, clock: Clock | None = None) -> Registry:
+        """The SQLite registry in an existing file; where there is none, none is made."""
+        address = path.absolute().as_uri()  # a URI, since only one can say `mode`; escaped, since a path may hold `?` and `#`
+        return cls(sql.URL.create("sqlite", database=address, query={"mode": "rw", "uri": "true"}), clock=clock)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -263,12 +264,6 @@ class Registry:
             if connection.execute(sql.select(_meta.c.revision)).first() is None:
                 connection.execute(_meta.insert().values(id=1, revision=1))
 
-    def follow(self) -> None:
-        """Notices that the file of a SQLite registry was replaced: open connections would go on with the old one for ever. Raises
-        `RegistryError` where there is none any more."""
-        if self._file is not None and self._file.has_changed():
-            self._engine.dispose()
-
     @contextmanager
     def _transaction(self, *, begin: str = "BEGIN") -> Iterator[sql.Connection]:
         try:
@@ -286,22 +281,12 @@ class Registry:
             yield connection
 
 
-class _FileWatch:
-    """Which file a path led to when last looked."""
-
-    def __init__(self, path: str | None) -> None:
-        self._path = path
-        self._known: tuple[int, int] | None = None
-
-    def has_changed(self) -> bool:
-        if self._path is None or self._path == ":memory:":
-            return False
-        try:
-            found = Path(self._path).stat()
-        except OSError as error:
-            raise RegistryError(f"the registry cannot be used: {self._path}: {error.strerror}") from None
-        known, self._known = self._known, (found.st_dev, found.st_ino)
-        return known is not None and known != self._known
+def _sqlite(url: str | sql.URL) -> sql.Engine:
+    """Opens the file for each transaction: a connection that is kept would go on with a file that was replaced for ever."""
+    engine = sql.create_engine(url, poolclass=sql.NullPool)
+    sql.event.listen(engine, "connect", _prepare_sqlite)
+    sql.event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

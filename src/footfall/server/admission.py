@@ -9,18 +9,16 @@ from footfall.clock import Clock
 from footfall.registry.keys import digest, is_well_formed
 from footfall.registry.snapshot import ApiKey
 from footfall.server import answers
-from footfall.server.answers import Refusal
+from footfall.server.answers import BATCH_PATH, EVENTS_PATH, OPENAPI_PATH, SEGMENT_PATH, Refusal
 from footfall.server.budget import share_of
+from footfall.server.inflate import ENCODINGS
 from footfall.server.settings import LimitSettings
 from footfall.server.state import Door, DoorKeeper
 
-OPENAPI_PATH: Final = "/openapi.json"
-_PATH_HEAD: Final = "/rmp/event/v1/platforms/"
-_PATH_TAIL: Final = "/userevents"
-_BATCH_TAIL: Final = "/userevents:batch"
-_SEGMENT_PATH: Final = "/cdp/SEGMENT"
+_PATH_HEAD, _PATH_TAIL = EVENTS_PATH.split("{platform}")
+_BATCH_TAIL: Final = BATCH_PATH.removeprefix(_PATH_HEAD + "{platform}")
 _FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
-_ENCODINGS: Final = {"": None, "identity": None, "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
+_ENCODINGS: Final = {"": None, "identity": None, **{name: name for name in ENCODINGS}}
 
 
 class Route(enum.Enum):
@@ -64,8 +62,8 @@ class Admission:
         self.keys_used: dict[str, int] = {}
         """key id → last use in Unix milliseconds; taken and emptied by whoever writes it to the registry"""
 
-    def admit(self, scope: HttpScope) -> Admitted | Refusal:
-        """The request with its sender, or why it is nobody's."""
+    def admit(self, scope: HttpScope) -> Admitted | Refusal | None:
+        """The request with its sender, or why it is nobody's. None: it asks for the OpenAPI document, which needs no key."""
         path = scope.path
         if path.startswith(_PATH_HEAD):
             if path.endswith(_PATH_TAIL):
@@ -76,7 +74,7 @@ class Admission:
                 return answers.NO_SUCH_PATH
             if not platform or "/" in platform:
                 return answers.NO_SUCH_PATH
-        elif path == _SEGMENT_PATH:
+        elif path == SEGMENT_PATH:
             route, platform = Route.SEGMENT, ""
         else:
             return _other(scope)
@@ -134,17 +132,15 @@ class Admission:
         return int(length)
 
 
-DOCUMENT: Final = Refusal(200, "")
-"""No refusal: whoever asks is to be given the OpenAPI document, for which no key is needed."""
 _UNKNOWN: Final = "?"
 
 
-def _other(scope: HttpScope) -> Refusal:
+def _other(scope: HttpScope) -> Refusal | None:
     if scope.path != OPENAPI_PATH:
         return answers.NO_SUCH_PATH
     if scope.method != "GET":
         return answers.method_not_allowed("GET")
-    return DOCUMENT if len(scope.headers.get_all("host")) == 1 else answers.HOST_HEADER
+    return None if len(scope.headers.get_all("host")) == 1 else answers.HOST_HEADER
 
 
 def _encoding(headers: Any) -> str | None:

@@ -47,6 +47,7 @@ def details(violations: tuple[Violation, ...]) -> list[dict[str, Any]]:
 EVENTS_PATH: Final = "/rmp/event/v1/platforms/{platform}/userevents"
 BATCH_PATH: Final = EVENTS_PATH + ":batch"
 SEGMENT_PATH: Final = "/cdp/SEGMENT"
+OPENAPI_PATH: Final = "/openapi.json"
 
 NO_SUCH_PATH: Final = Refusal(404, f"Not Found: events go to POST {EVENTS_PATH}, many at once to …/userevents:batch", close=True)
 HOST_HEADER: Final = Refusal(400, "Bad Request: the Host header must come exactly once", close=True)
@@ -129,7 +130,12 @@ def too_large_stored(events: int) -> Refusal:
 
 def throttled(wait_s: float) -> Refusal:
     """`wait_s` until the sender's bucket has room again."""
-    return Refusal(429, THROTTLED_MESSAGE, headers=(("retry-after", str(max(1, math.ceil(wait_s)))),))
+    return Refusal(429, THROTTLED_MESSAGE, headers=(retry_after(wait_s),))
+
+
+def retry_after(wait_s: float) -> tuple[str, str]:
+    """The header in whole seconds, one at least."""
+    return "retry-after", str(max(1, math.ceil(wait_s)))
 
 
 def key_without_scope(scope: str) -> Refusal:

@@ -12,7 +12,6 @@ line, and one value on two.)
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Any, Final
 
 import msgspec
@@ -195,6 +194,6 @@ def _report(accepted: Prepared, *, now_ms: int) -> Report:
 def _answer(draft: _Draft, door: Door) -> BatchAnswer:
     headers = JSON
     if draft.throttled:
-        headers = [*JSON, ("retry-after", str(max(1, math.ceil(draft.wait_s_max))))]
+        headers = [*JSON, answers.retry_after(draft.wait_s_max)]
     reports = draft.reports if door.mode == "test" else None
     return BatchAnswer(headers, _encode(_Body(draft.accepted, draft.rejected, reports)))

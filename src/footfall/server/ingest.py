@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import current_task
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
@@ -28,7 +27,7 @@ from footfall.events.decode import canonical
 from footfall.events.intake import read_event, read_stored
 from footfall.log.group_commit import GroupCommit
 from footfall.server import answers
-from footfall.server.admission import DOCUMENT, Admission, Admitted, HttpScope, Route
+from footfall.server.admission import Admission, Admitted, HttpScope, Route
 from footfall.server.answers import EMPTY_OBJECT, JSON, Headers, Refusal
 from footfall.server.batches import Batches
 from footfall.server.budget import ByteBudget, Reservation
@@ -108,10 +107,10 @@ class IngestApp:
         """Answers; returns the status."""
         admitted = self.admission.admit(scope)
         if type(admitted) is not Admitted:
-            assert isinstance(admitted, Refusal)  # noqa: S101  (narrows the union for the reader and the type checker)
-            if admitted is DOCUMENT:
+            if admitted is None:
                 protocol.response_bytes(200, JSON, self._openapi)
                 return 200
+            assert isinstance(admitted, Refusal)  # noqa: S101  (narrows the union for the reader and the type checker)
             self._counters.refused(admitted.status)
             return await self._refuse(protocol, admitted)
         tally = self._counters.tally(admitted.door.platform, admitted.route.value)
@@ -140,7 +139,7 @@ class IngestApp:
                 self.sweeper.release(task)
             if admitted.encoding is None and not is_batch:  # nearly all
                 return await self._take_one(body, admitted, protocol, tally)
-            return await self._take_other(body, admitted, scope, protocol)
+            return await self._take_other(body, admitted, scope, protocol, tally)
         finally:
             self.budget.give_back(length, key_id=key_id, is_batch=is_batch)
 
@@ -175,9 +174,8 @@ class IngestApp:
         protocol.response_bytes(200, self._headers, answer)
         return 200
 
-    async def _take_other(self, body: bytes, admitted: Admitted, scope: HttpScope, protocol: Any) -> int:
+    async def _take_other(self, body: bytes, admitted: Admitted, scope: HttpScope, protocol: Any, tally: Tally) -> int:
         """A body that is compressed, or a batch, or both."""
-        tally = self._counters.tally(admitted.door.platform, admitted.route.value)
         inflation = Reservation(self.budget, key_id=admitted.key_id, is_batch=admitted.route is Route.BATCH)
         try:
             if admitted.encoding is not None:
@@ -203,21 +201,21 @@ class IngestApp:
     async def _inflated(self, body: bytes, admitted: Admitted, reservation: Reservation) -> bytes | Refusal:
         limits = self._limits
         bytes_max = limits.batch_inflated_bytes_max if admitted.route is Route.BATCH else limits.body_bytes_max
+        assert admitted.encoding is not None  # noqa: S101
         work = partial(
             inflate,
             body,
-            admitted.encoding or "",
+            admitted.encoding,
             bytes_max=bytes_max,
             ratio_max=limits.inflate_ratio_max,
             reserve=reservation.more,
         )
         try:
-            return work() if len(body) <= _INFLATE_HERE_BYTES_MAX else await self._in_thread(work)
+            if len(body) <= _INFLATE_HERE_BYTES_MAX:
+                return work()
+            return await asyncio.get_running_loop().run_in_executor(self._inflating, work)
         except InflateError as error:
             return answers.not_inflatable(error)
-
-    async def _in_thread(self, work: Callable[[], bytes]) -> bytes:
-        return await asyncio.get_running_loop().run_in_executor(self._inflating, work)
 
     async def _refuse(self, protocol: Any, refusal: Refusal) -> int:
         """Answers before the body was read, then reads on as long as something comes: closing at once would reset the

@@ -20,6 +20,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from footfall.errors import SettingsError
+from footfall.server.ports import url_of
 
 _START_TIMEOUT_S = 5.0
 
@@ -68,8 +69,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return url_of(self.scheme, self.host, self.port)
 
     async def start(self) -> None:
         self._serving = asyncio.create_task(self._server.serve())

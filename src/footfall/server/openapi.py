@@ -13,7 +13,7 @@ import msgspec
 
 from footfall.events import schema
 from footfall.events.batch import NDJSON_TYPES
-from footfall.server.answers import BATCH_PATH, EVENTS_PATH, SEGMENT_PATH
+from footfall.server.answers import BATCH_PATH, EVENTS_PATH, OPENAPI_PATH, SEGMENT_PATH
 from footfall.server.settings import LimitSettings
 
 _ID_MAX = schema.IDENTIFIER_CHARS_MAX
@@ -42,7 +42,7 @@ def _document(limits: LimitSettings) -> dict[str, Any]:
             EVENTS_PATH: {"post": _post_user_event()},
             BATCH_PATH: {"post": _post_user_events(limits)},
             SEGMENT_PATH: {"post": _post_segment_event()},
-            "/openapi.json": {
+            OPENAPI_PATH: {
                 "get": {
                     "operationId": "getOpenApi",
                     "summary": "This document",

@@ -29,14 +29,22 @@ from footfall.server.ingest import IngestApp
 from footfall.server.listener import Listener
 from footfall.server.openapi import document
 from footfall.server.settings import LimitSettings, ServerSettings, ThrottleSettings
-from footfall.server.state import STARTING, DoorKeeper, RegistryWatch
-from footfall.server.status import Counters, StatusFile, WorkerStatus, read_status, usage, worker_status_path
+from footfall.server.state import DoorKeeper, RegistryWatch
+from footfall.server.status import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    STARTING,
+    Counters,
+    StatusFile,
+    WorkerStatus,
+    read_status,
+    usage,
+    worker_status_path,
+)
 from footfall.server.throttle import Throttle
 
 logger = logging.getLogger("footfall.server")
 
-EXIT_DONE: Final = 0
-EXIT_FAILED: Final = 3
 _IN_FLIGHT_TIMEOUT_S: Final = 7.0
 _GOODBYE_S: Final = 0.2
 """How long answers ask senders to close their connection, before it is closed on them: a request that meets a connection just

@@ -21,8 +21,6 @@ from footfall.registry.store import Registry
 
 logger = logging.getLogger("footfall.server")
 
-STARTING: Final = "starting"
-"""The reason of a worker whose listener is not open yet."""
 REGISTRY_SILENCE_MAX_S: Final = 60.0
 """How long a server trusts a registry it cannot reach before it calls itself not ready; it serves on with what it knows."""
 
@@ -88,7 +86,7 @@ class RegistryWatch:
     async def look(self) -> None:
         """One look: takes a new snapshot when the revision moved. Never raises on an unreachable registry."""
         try:
-            revision = await asyncio.to_thread(self._revision)
+            revision = await asyncio.to_thread(self._registry.revision)
             if revision != self._keeper.revision:
                 snapshot = await asyncio.to_thread(self._registry.snapshot)
                 self._keeper.use(snapshot)
@@ -102,10 +100,6 @@ class RegistryWatch:
         else:
             self._heard_s = self._clock.monotonic_s()
             self._keeper.report("registry", None)
-
-    def _revision(self) -> int:
-        self._registry.follow()
-        return self._registry.revision()
 
     async def record_use(self, used_at: dict[str, int]) -> None:
         """Writes down when keys were last used; what cannot be written is lost, it is a convenience."""

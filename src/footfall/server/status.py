@@ -41,6 +41,13 @@ Outcome = Literal["accepted", "rejected", "throttled", "unavailable"]
 BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """upper bounds of the buckets of every histogram, in seconds; one more bucket holds what is slower"""
 
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 3
+"""exit statuses: what a process says last"""
+
+STARTING: Final = "starting"
+"""the reason of a worker whose listener is not open yet"""
+
 STALE_S: Final = 5.0
 """a process that has not published for this long is not heard of any more"""
 
@@ -117,15 +124,16 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
 
 
+PartState = Literal["starting", "running", "stopping", "backing off"]
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One child of the supervisor."""
 
-    state: Literal["starting", "running", "stopping", "backing off"]
+    state: PartState
     since: int
     """Unix milliseconds: when it got into this state"""
     pid: int | None = None
-    restarts: int = 0
-    """how often it ended unasked and was started again"""
 
 
 class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +147,7 @@ class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, Part] = {}
     """name (a worker's slot, or ops) → child"""
     restarts: dict[str, int] = {}
-    """name → how often a part of that name ended unasked, also of those that do not run now"""
+    """name → how often a part of that name ended unasked and was started again; also of those that do not run now"""
     free_bytes: int = 0
     """free on the volume of the data directory"""
     needed_bytes: int = 0

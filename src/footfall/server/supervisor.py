@@ -18,20 +18,23 @@ import contextlib
 import logging
 import shutil
 import signal
-import socket
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import Counter
 from collections.abc import Callable, Sequence
 from os import getpid
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from footfall.clock import Clock
 from footfall.errors import SettingsError
-from footfall.server.state import STARTING
 from footfall.server.status import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    STARTING,
     Part,
+    PartState,
     StatusFile,
     SupervisorStatus,
     WorkerStatus,
@@ -43,8 +46,6 @@ from footfall.server.status import (
 
 logger = logging.getLogger("footfall.supervisor")
 
-EXIT_DONE: Final = 0
-EXIT_FAILED: Final = 3
 STOP_S_MAX: Final = 9.8
 """Children have 9.5 s of their own after the drain delay; what still lives then is killed."""
 _HEARTBEAT_S: Final = 0.5
@@ -95,7 +96,7 @@ class Supervisor:
         self._exit_status = EXIT_DONE
         self._announced = asyncio.Event()
         self._kept: dict[str, _Kept] = {}
-        self._restarts: dict[str, int] = {}
+        self._restarts: Counter[str] = Counter()
         self._slots = [f"w{index}" for index in range(places.workers + 1)]
         self._status = StatusFile(supervisor_status_path(places.run))
 
@@ -121,7 +122,7 @@ class Supervisor:
     # -- keeping children alive
 
     def _keep(self, name: str) -> _Kept:
-        kept = _Kept(name=name, since=self._clock.now_ms(), restarts=self._restarts.get(name, 0))
+        kept = _Kept(name=name, since=self._clock.now_ms())
         kept.task = asyncio.create_task(self._keep_alive(kept))
         self._kept[name] = kept
         return kept
@@ -139,7 +140,7 @@ class Supervisor:
                 return
             failures = 1 if self._clock.monotonic_s() - began_s > _STEADY_S else failures + 1
             pause_s = _BACKOFF_S[min(failures, len(_BACKOFF_S)) - 1]
-            kept.restarts = self._restarts[kept.name] = kept.restarts + 1
+            self._restarts[kept.name] += 1
             kept.process = None
             kept.move("backing off", self._clock.now_ms())
             logger.error("%s ended by itself (%s); starting it again in %g s", kept.name, _how_it_ended(status), pause_s)
@@ -240,8 +241,8 @@ class Supervisor:
         logger.info("rolling restart done")
 
     async def _comes_up(self, kept: _Kept) -> bool:
-        deadline_s, restarts = self._clock.monotonic_s() + _READY_S_MAX, kept.restarts
-        while self._clock.monotonic_s() < deadline_s and kept.restarts == restarts:
+        deadline_s, restarts = self._clock.monotonic_s() + _READY_S_MAX, self._restarts[kept.name]
+        while self._clock.monotonic_s() < deadline_s and self._restarts[kept.name] == restarts:
             if self._is_up(kept):
                 return True
             await asyncio.sleep(_LOOK_S)
@@ -287,44 +288,20 @@ class Supervisor:
 class _Kept:
     """One child, through all its lives."""
 
-    def __init__(self, *, name: str, since: int, restarts: int) -> None:
+    def __init__(self, *, name: str, since: int) -> None:
         self.name = name
         self.process: Process | None = None
         self.task: asyncio.Task[None]
-        self.restarts = restarts
         self.ending = asyncio.Event()
-        self.state: Any = "starting"
+        self.state: PartState = "starting"
         self.since = since
 
-    def move(self, state: str, now_ms: int) -> None:
+    def move(self, state: PartState, now_ms: int) -> None:
         self.state, self.since = state, now_ms
 
     def part(self) -> Part:
         pid = self.process.pid if self.process is not None else None
-        return Part(state=self.state, since=self.since, pid=pid, restarts=self.restarts)
-
-
-def hold_port(host: str, port: int) -> tuple[int, socket.socket]:
-    """Takes a port (0: a free one) for as long as the returned socket lives, without listening on it.
-
-    Workers bind beside it with SO_REUSEPORT, nobody else can: it is bound plainly first, and the options that let others in are
-    set on the bound socket, so there is no moment at which two servers could share the port. Raises `SettingsError`.
-    """
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        held = socket.socket(family, kind)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    try:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(address)
-        # with it still set, another plain bind would be let in while nobody listens
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    except OSError as error:
-        held.close()
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    return int(held.getsockname()[1]), held
+        return Part(state=self.state, since=self.since, pid=pid)
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

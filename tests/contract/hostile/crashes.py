@@ -7,12 +7,10 @@ import time
 
 import psutil
 
-from footfall.server.state import STARTING
-from footfall.server.status import WorkerStatus, read_status, worker_status_path
+from footfall.server.status import STARTING, WorkerStatus, read_status, worker_status_path
 from tests.contract.hostile.crowd import stored_bodies
-from tests.contract.hostile.watching import until
 from tests.load import Load
-from tests.serving import Footfall
+from tests.serving import Footfall, until
 
 
 def kill_again_and_again(server: Footfall, *, seconds: float, pause_s: float) -> tuple[Load, int]:

@@ -7,8 +7,8 @@ import threading
 import msgspec
 
 from tests.contract.hostile.crowd import Crowd, Tally, assert_kept
-from tests.contract.hostile.watching import resident_bytes, until, worker
-from tests.serving import Footfall, home
+from tests.contract.hostile.watching import resident_bytes, worker
+from tests.serving import Footfall, home, until
 
 _NEIGHBOUR_PER_S = 100
 RECOVERY_S_MAX = 10.0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from footfall.server.status import WorkerStatus, read_status, worker_status_path
-from tests.serving import Footfall
+from tests.serving import Footfall, home, until
 
 
 def worker(server: Footfall, name: str = "w0") -> psutil.Process:
@@ -34,13 +35,21 @@ def cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def until(holds: Callable[[], bool], *, seconds: float) -> bool:
-    deadline_s = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.05)
-    return True
+@contextmanager
+def unshaken(data: Path) -> Iterator[Footfall]:
+    """A server that waits for nobody longer than a second or two, and lets an identifier send as fast as it likes. At the end it
+    must be the same process, take an event, and have a whole log."""
+    settings = {
+        "FOOTFALL_LIMITS__BODY_TIMEOUT_S": "1",
+        "FOOTFALL_LIMITS__IDLE_TIMEOUT_S": "1",
+        "FOOTFALL_THROTTLE__IDENTIFIER_PER_S": "0",
+    }
+    with Footfall(data, settings=settings) as running:
+        pid = worker(running).pid
+        yield running
+        assert worker(running).pid == pid, "the worker was replaced"
+        assert running.send(home()).status == 200
+        running.check_log()
 
 
 def metric(server: Footfall, name: str) -> float:

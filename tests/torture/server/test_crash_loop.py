@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract.hostile.crashes import kill_again_and_again, log_files, record_bytes
-from tests.contract.hostile.watching import until, worker
-from tests.serving import Footfall, home
+from tests.contract.hostile.watching import worker
+from tests.serving import Footfall, home, until
 
 pytestmark = pytest.mark.torture
 

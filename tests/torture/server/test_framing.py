@@ -13,7 +13,7 @@ import pytest
 from tests.contract.hostile.crowd import stored_bodies
 from tests.contract.hostile.frames import pipeline, post, statuses
 from tests.contract.hostile.fuzz import mutants, send_all
-from tests.contract.hostile.watching import resident_bytes, settles, worker
+from tests.contract.hostile.watching import resident_bytes, settles, unshaken, worker
 from tests.serving import Footfall, home
 
 pytestmark = pytest.mark.torture
@@ -25,18 +25,8 @@ RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Footfall]:
-    """A server that waits for nobody longer than a second or two."""
-    settings = {
-        "FOOTFALL_LIMITS__BODY_TIMEOUT_S": "1",
-        "FOOTFALL_LIMITS__IDLE_TIMEOUT_S": "1",
-        "FOOTFALL_THROTTLE__IDENTIFIER_PER_S": "0",
-    }
-    with Footfall(tmp_path_factory.mktemp("framing") / "data", settings=settings) as running:
-        pid = worker(running).pid
+    with unshaken(tmp_path_factory.mktemp("framing") / "data") as running:
         yield running
-        assert worker(running).pid == pid
-        assert running.send(home()).status == 200
-        running.check_log()
 
 
 def test_a_body_cut_at_any_byte_is_never_an_event(server: Footfall) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.contract.hostile.overload import Overload, neighbours, overload, recovers
 from tests.contract.hostile.slow import KINDS, MISSING, PROGRAM, Kind, drip, growth
-from tests.contract.hostile.watching import resident_bytes, settles, until, worker
-from tests.serving import Footfall, home
+from tests.contract.hostile.watching import resident_bytes, settles, worker
+from tests.serving import Footfall, home, until
 
 pytestmark = pytest.mark.torture
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from footfall.console.metrics import METRICS
 from footfall.server.status import BOUNDS_S, Counters, Counts, Usage
-from tests.unit.console.fleets import FleetFiles, OpsListener, ended_process, part_of
+from tests.unit.console.fleets import FleetFiles, OpsListener, ended_process
 
 
 def samples(ops: OpsListener, name: str) -> dict[tuple[str, ...], float]:
@@ -39,8 +39,10 @@ def busy(files: FleetFiles) -> FleetFiles:
     files.worker("w0", counts=counts(accepted=2, seconds=(0.001, 3.0)), durable={"live": 7, "test": 1}, requests_open=3, **shared)
     files.worker("w1", counts=counts(accepted=3), bytes_in_flight=99, throttle_buckets=5, registry_revision=4, **shared)
     files.worker("w2", counts=counts(accepted=10, seconds=(60.0,)), durable={"live": 4}, pid=ended_process(), **shared)
-    parts = {"w0": "running", "w1": part_of("running", restarts=2), "ops": "running"}
-    files.supervisor(parts=parts, free_bytes=1_000, needed_bytes=400, started_at=1_790_000_000_000, usage=usage)
+    parts = {"w0": "running", "w1": "running", "ops": "running"}
+    files.supervisor(
+        parts=parts, restarts={"w1": 2}, free_bytes=1_000, needed_bytes=400, started_at=1_790_000_000_000, usage=usage
+    )
     return files
 
 

@@ -77,13 +77,13 @@ def test_a_worker_that_died_does_not_accept_though_its_last_word_was_so(ops: Ops
     files.supervisor(parts={"w0": part_of("running", pid=gone)})
     files.worker("w0", pid=gone)
     assert ops.reasons == ["no worker is running"]
-    files.supervisor(parts={"w0": part_of("backing off", pid=None, restarts=1)})
+    files.supervisor(parts={"w0": part_of("backing off", pid=None)})
     assert ops.reasons == ["worker w0 ended by itself and is being started again"]
 
 
 def test_one_worker_that_is_down_does_not_matter_while_another_accepts(ops: OpsListener, files: FleetFiles) -> None:
     """The kernel gives its connections to the others."""
-    files.supervisor(parts={"w0": "running", "w1": part_of("backing off", pid=None, restarts=1)})
+    files.supervisor(parts={"w0": "running", "w1": part_of("backing off", pid=None)})
     files.worker("w0")
     assert ops.reasons == []
 

@@ -173,6 +173,29 @@ def test_the_file_is_readable_by_its_owner_only(registry: Registry, tmp_path: Pa
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
+def test_looking_for_a_registry_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="cannot be used"):
+        Registry.at(tmp_path / FILE_NAME)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_registry_is_found_whatever_its_path_holds(tmp_path: Path) -> None:
+    """It is opened by a URI, in which these mean something."""
+    directory = tmp_path / "a shop?mode=memory#%2e & more"
+    with Registry.in_directory(directory) as registry:
+        registry.add_platform("SHOP")
+    with Registry.at(directory / FILE_NAME) as again:
+        assert [platform.id for platform in again.platforms()] == ["SHOP", "SHOP_TEST"]
+
+
+def test_a_file_that_was_replaced_is_followed(registry: Registry, tmp_path: Path) -> None:
+    with Registry.in_directory(tmp_path / "other") as other:
+        other.add_platform("OTHER")
+    registry.add_platform("SHOP")
+    (tmp_path / "other" / FILE_NAME).rename(tmp_path / FILE_NAME)
+    assert [platform.id for platform in registry.snapshot().platforms.values()] == ["OTHER", "OTHER_TEST"]
+
+
 def test_a_file_that_is_no_registry_is_an_error_without_its_content(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"secret words" * 1000)
     with pytest.raises(RegistryError) as caught:

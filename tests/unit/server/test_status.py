@@ -70,8 +70,10 @@ def test_what_is_published_is_read_back_with_every_field(path: Path) -> None:
 
 
 def test_the_supervisor_status_is_read_back(tmp_path: Path) -> None:
-    part = Part(state="running", since=1, pid=3, restarts=2)
-    told = SupervisorStatus(pid=1, heartbeat_s=2.0, stopping=True, parts={"w0": part}, free_bytes=10, needed_bytes=9)
+    part = Part(state="running", since=1, pid=3)
+    told = SupervisorStatus(
+        pid=1, heartbeat_s=2.0, stopping=True, parts={"w0": part}, restarts={"w0": 2}, free_bytes=10, needed_bytes=9
+    )
     with StatusFile(supervisor_status_path(tmp_path)) as file:
         file.publish(told)
     assert read_status(supervisor_status_path(tmp_path), SupervisorStatus) == told
