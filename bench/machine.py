@@ -6,8 +6,8 @@ cheaper does not make a server look faster. Linux only (`taskset`, epoll).
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -20,7 +20,10 @@ import psutil
 
 SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1
-_PACKAGES: Final = ("granian", "msgspec", "fastapi", "pydantic", "uvicorn", "uvloop", "httptools", "asyncpg")
+_PACKAGES: Final = (
+    *("granian", "msgspec", "fastapi", "pydantic", "uvicorn", "uvloop", "httptools", "asyncpg"),
+    *("segment-analytics-python", "posthog", "gunicorn"),
+)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +47,7 @@ def describe(directory: Path) -> Machine:
         cores=os.cpu_count() or 1,
         load_average=os.getloadavg()[0],
         file_system=_file_system(directory),
-        packages={name: importlib.metadata.version(name) for name in _PACKAGES if importlib.util.find_spec(name)},
+        packages=_versions(),
     )
 
 
@@ -70,6 +73,14 @@ def settle_on(*cores: int) -> None:
 def _usable(cores: tuple[int, ...]) -> list[int]:
     """Those of them this machine has; on a machine with one core, that one is shared."""
     return [core for core in cores if core < (os.cpu_count() or 1)] or [SERVER_CORE]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _processor() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, Final
 
 
 class EmptyApp:
@@ -15,14 +15,31 @@ class EmptyApp:
         protocol.response_bytes(200, [("content-type", "application/json")], b"{}")
 
 
-async def serve_empty(port: int) -> None:
+class CountingApp:
+    """Takes the requests of three trackers and counts the events in them; `GET /counted` says how many. Stores nothing."""
+
+    def __init__(self) -> None:
+        self._counted = 0
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        body = await protocol()
+        if scope.method == "GET":
+            known = scope.path == "/counted"
+            protocol.response_str(200 if known else 404, [("content-type", "text/plain")], str(self._counted) if known else "")
+            return
+        is_single = scope.path.endswith("/userevents")
+        self._counted += 1 if is_single else body.count(b'"shopper-')
+        protocol.response_bytes(200, [("content-type", "application/json")], b"{}")
+
+
+async def serve(app: Any, port: int) -> None:
     """The same listener with the same settings as the product."""
     from footfall.server.listener import Listener
     from footfall.server.settings import LimitSettings
 
     limits = LimitSettings()
     listener = Listener(
-        EmptyApp(),
+        app,
         host="127.0.0.1",
         port=port,
         connections_max=limits.connections_max,
@@ -33,9 +50,12 @@ async def serve_empty(port: int) -> None:
     await asyncio.Event().wait()
 
 
+_APPS: Final = {"empty": EmptyApp, "count": CountingApp}
+
+
 def main(name: str, port: int, *, database: str | None) -> None:
-    if name == "empty":
-        asyncio.run(serve_empty(port))
+    if name in _APPS:
+        asyncio.run(serve(_APPS[name](), port))
         return
     from bench import fastapi_peer
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.comparisons import Comparison, Line
 from bench.machine import Machine
 from bench.rounds import Goal, Pace, Result, Row
 
@@ -46,14 +47,42 @@ def print_result(console: Console, result: Result) -> None:
     for row in result.rows.values():
         if len(row.processes) > 1:
             console.print(f"[dim]{row.title}: RSS {_parts(row)}; pages they share counted once: {row.pss_mb:.0f} MB[/]")
-    for reason in result.skipped.values():
-        console.print(f"[yellow]left out[/] {reason}")
+    _print_remarks(console, result)
+
+
+def print_comparison(console: Console, result: Comparison) -> None:
+    console.print()
+    console.print(f"[bold]{result.scenario}[/]: {result.title}")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in result.columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in result.rows.values():
+        table.add_row(line.title, *(_cell(line, column, result.digits) for column in result.columns))
+    if result.rows:
+        console.print(table)
+    for goal in result.goals:
+        if goal.unit != "events":  # those that were not reached are among the faults
+            console.print(f"{escape(goal.title)}: {' '.join(_verdict(goal))}")
+    _print_remarks(console, result)
+    for fault in result.faults:
+        console.print(f"[bold red]must not happen[/] {escape(fault)}")
+
+
+def _print_remarks(console: Console, result: Result | Comparison) -> None:
+    for reason in dict.fromkeys(result.skipped.values()):
+        console.print(f"[yellow]left out[/] {escape(reason)}")
     for line in (*result.notes, *result.checks):
         console.print(f"[dim]{escape(line)}[/]")
     if result.is_noisy:
         console.print(
             f"[bold red]noisy: do not quote[/] (rounds of '{result.widest.title}' lie {result.widest.spread:.0%} apart)"
         )
+
+
+def _cell(line: Line, column: str, digits: int) -> str:
+    value = line.values.get(column)
+    return "" if value is None else f"{value:,.{digits}f}"
 
 
 def _parts(row: Row) -> str:
@@ -79,8 +108,16 @@ def _cells(row: Row, fastest: float) -> tuple[str, ...]:
 def _verdict(goal: Goal | None) -> tuple[str, str]:
     if goal is None:
         return "", ""
-    value = f"{goal.value:.2f} ×" if goal.unit == "×" else f"{goal.value:,.0f}"
-    if goal.at_least is None:
-        return value, ""
-    asked = f"≥ {goal.at_least:g} ×" if goal.unit == "×" else f"≥ {goal.at_least:,.0f}"
-    return value, f"{asked} " + ("[green]✓[/]" if goal.is_reached else "[red]✗[/]")
+    bound = goal.at_least if goal.at_least is not None else goal.at_most
+    if bound is None:
+        return _figure(goal.value, goal.unit), ""
+    sign = "≥" if goal.at_least is not None else "≤"
+    limit = f"{bound:g} ×" if goal.unit == "×" else f"{bound:,.0f}"
+    return _figure(goal.value, goal.unit), f"{sign} {limit} " + ("[green]✓[/]" if goal.is_reached else "[red]✗[/]")
+
+
+def _figure(value: float, unit: str) -> str:
+    """The unit where it does not follow from the column."""
+    if unit in ("×", "µs", "ms"):
+        return f"{value:.2f} {unit}" if unit == "×" else f"{value:.1f} {unit}"
+    return f"{value:,.0f}"

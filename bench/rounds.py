@@ -66,19 +66,22 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure and what it should at least be. None: nothing is asked of it."""
+    """A figure and what it should at least be, or at most. None: nothing is asked of it."""
 
     title: str
     row: str
     """the row of the table it is shown in"""
     unit: str
-    """× or events/s"""
+    """× or events/s, µs, ms, events"""
     value: float
     at_least: float | None = None
+    at_most: float | None = None
 
     @property
     def is_reached(self) -> bool | None:
-        return None if self.at_least is None else self.value >= self.at_least
+        if self.at_least is not None:
+            return self.value >= self.at_least
+        return None if self.at_most is None else self.value <= self.at_most
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

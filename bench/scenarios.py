@@ -4,6 +4,13 @@ single           one event a request, durable before its 200                  se
 batch            a thousand events a request, NDJSON, one durable write       server on core 0, load on core 1
 workers-single   the same with one worker and with two                        both share both cores
 workers-batch    the same with one worker and with two                        both share both cores
+
+and from the shop's side of the wire, beside Segment's and PostHog's libraries (`bench.tracking`, `bench.losses`):
+
+track            what a call to a tracker takes while its sender runs         shop on core 1, receiver on core 0
+delivery         how fast one process empties its backlog                     shop on core 1, receiver on core 0
+imports          what the first line of a shop's program costs                one core
+losses           a thousand events and a fault: how many arrive               everybody shares both cores
 """
 
 from __future__ import annotations
@@ -11,15 +18,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench import postgres
+from bench.comparisons import Comparison
 from bench.contestants import PATH, Contestant, footfall, peer, records_in_log
+from bench.losses.rows import ROWS as LOSSES
+from bench.losses.table import PREFIX as LOSSES_PREFIX
+from bench.losses.table import losses
 from bench.machine import LOAD_CORE, SERVER_CORE, pinned, settle_on
 from bench.postgres import NoPostgresError, Postgres
 from bench.rounds import Goal, Pace, Result, Row, Turn, take_turns
 from bench.shop import batch_requests, carts, mix, single_requests
+from bench.tracking import delivery, imports, track
 from tests.serving import Footfall
 
 SINGLE_CONNECTIONS: Final = 64
@@ -137,12 +150,20 @@ def workers_batch(directory: Path, pace: Pace) -> Result:
     )
 
 
-SCENARIOS: Final[Mapping[str, Callable[[Path, Pace], Result]]] = {
+Scenario = Callable[[Path, Pace], Result | Comparison]
+
+SCENARIOS: Final[dict[str, Scenario]] = {
     "single": single,
     "batch": batch,
     "workers-single": workers_single,
     "workers-batch": workers_batch,
+    "track": track,
+    "delivery": delivery,
+    "imports": imports,
+    "losses": losses,
 }
+PARTS: Final[dict[str, Scenario]] = {f"{LOSSES_PREFIX}{name}": partial(losses, names=(name,)) for name in LOSSES}
+"""What may be asked for by name, and is not run by itself because a scenario holds it."""
 
 
 # -- pieces of them

@@ -25,6 +25,7 @@ from typer.models import ArgumentInfo, OptionInfo
 import footfall
 from footfall.cli.app import app
 from footfall.cli.settings import Settings
+from footfall.client.web import settings as web
 from footfall.console.metrics import METRICS
 from footfall.errors import GRPC_CODES, FootfallError
 from footfall.events import bounds, golive, quality, schema, violations
@@ -193,8 +194,8 @@ def limits() -> str:
     return table("Bound", "Value", "Setting", rows=[*set_ones, *fixed])
 
 
-def field_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The line of documentation under each field of a Struct, which Python itself throws away."""
+def field_docs(struct: type[Any]) -> dict[str, str]:
+    """The line of documentation under each field of a Struct or a TypedDict, which Python itself throws away."""
     body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
@@ -336,6 +337,14 @@ def _first_sentence(doc: str | None) -> str:
     return re.split(r"(?<=[.`)\w])[.:] (?=[A-Z])", paragraph, maxsplit=1)[0].removesuffix(".") + "."
 
 
+def web_options() -> str:
+    """What a web shop decides, with the defaults of the checked settings."""
+    docs = field_docs(web.Options)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(web.Settings)}
+    rows = [(f"`{name}`", f"`{defaults[name]!r}`" if defaults[name] != "" else "", docs[name]) for name in web.Options.__annotations__]
+    return table("Option", "Default", "What it is", rows=rows)
+
+
 def example(name: str) -> str:
     """The lines of examples/three_events.py that assign `name`, moved to the left edge."""
     source = EXAMPLE.read_text(encoding="utf-8")
@@ -361,6 +370,7 @@ PARTS: Final[dict[str, Callable[..., str]]] = {
     "settings": settings,
     "violations": violation_reasons,
     "warnings": warning_reasons,
+    "web_options": web_options,
 }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from footfall.version import __version__
+
 if TYPE_CHECKING:
     from footfall.client.answers import Answer, Report
     from footfall.client.asynchronous import AsyncClient
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
         Purchase,
         Search,
     )
+    from footfall.client.debugging import FootfallWarning
     from footfall.client.hashing import hash_identifier
+    from footfall.client.outbox.outbox import Outbox, Stats
     from footfall.errors import (
         ApiError,
         BadRequestError,
@@ -40,8 +44,6 @@ if TYPE_CHECKING:
     )
     from footfall.events.schema import Device, Event, Item, Money, QualityWarning
 
-__version__: Final[str] = "0.1.0"
-
 __all__ = [
     "AddToCart",
     "AddToWishlist",
@@ -53,6 +55,7 @@ __all__ = [
     "Device",
     "Event",
     "FootfallError",
+    "FootfallWarning",
     "ForbiddenError",
     "Home",
     "InternalServerError",
@@ -63,12 +66,14 @@ __all__ = [
     "Money",
     "NetworkError",
     "NotFoundError",
+    "Outbox",
     "PageView",
     "Purchase",
     "QualityWarning",
     "RejectedError",
     "Report",
     "Search",
+    "Stats",
     "TooManyRequestsError",
     "UnauthorizedError",
     "Violation",
@@ -83,7 +88,9 @@ _HOMES: Final = {
     "footfall.client.constructors": (
         "AddToCart", "AddToWishlist", "Home", "ItemPageView", "Land", "PageView", "Purchase", "Search",
     ),
+    "footfall.client.debugging": ("FootfallWarning",),
     "footfall.client.hashing": ("hash_identifier",),
+    "footfall.client.outbox.outbox": ("Outbox", "Stats"),
     "footfall.errors": (
         "ApiError", "BadRequestError", "FootfallError", "ForbiddenError", "InternalServerError", "MethodNotAllowedError",
         "NetworkError", "NotFoundError", "RejectedError", "TooManyRequestsError", "UnauthorizedError", "Violation",

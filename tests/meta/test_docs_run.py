@@ -16,14 +16,14 @@ WITH_PYTHON = [page for page in PAGES if fences(page, "python")]
 
 
 def test_the_pages_that_teach_show_python() -> None:
-    assert {"README.md", "docs/getting-started.md", "docs/sending-to-the-original-service.md", "docs/python.md"} <= {
-        name_of(page) for page in WITH_PYTHON
-    }
+    teaching = ("getting-started", "sending-to-the-original-service", "python", "outbox", "web", "testing")
+    assert {"README.md", *(f"docs/{name}.md" for name in teaching)} <= {name_of(page) for page in WITH_PYTHON}
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
-def test_the_python_of_a_page_runs_and_prints_its_output_blocks(page: Path, shared_footfall: Footfall) -> None:
-    """All blocks of a page are one program, as a reader would type them in; `output` fences hold what it prints."""
+def test_the_python_of_a_page_runs_and_prints_its_output_blocks(page: Path, shared_footfall: Footfall, tmp_path: Path) -> None:
+    """All blocks of a page are one program, as a reader would type them in; `output` fences hold what it prints, and
+    what it leaves on the disk is under its own working directory."""
     program = "\n".join(fence.text for fence in fences(page, "python"))
     expected = "".join(fence.text for fence in fences(page, "output"))
     place = {
@@ -33,6 +33,11 @@ def test_the_python_of_a_page_runs_and_prints_its_output_blocks(page: Path, shar
         "MCM_TEST_API_KEY": shared_footfall.keys["SHOP_TEST"],
     }
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], env={**os.environ, **place}, capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, **place},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.stdout, done.stderr, done.returncode) == (expected, "", 0)

@@ -5,14 +5,18 @@ Lines marked `error` must be refused: mypy reports an ignore that is not needed,
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import assert_type
 
 import footfall
 from footfall import (
     AddToCart,
     Answer,
+    ApiError,
     AsyncClient,
     BadRequestError,
     Client,
@@ -46,17 +50,40 @@ if answer.report is not None:
 assert_type(AddToCart(channel_type="SITE", items=[Item(id="a")], user_id="u"), Event)
 client.insert_event(Purchase(channel_type="APP", items=(Item(id="a"),), revenue=Money("USD", 3), timestamp=5))
 client.insert_event({"eventType": "HOME"})
+Client(platform_name="shop", platform_id="SHOP", api_key="key", proxy="http://proxy:3128", ca_file=Path("ca.pem"), debug=True)
+assert_type(Client.from_env(debug=True, tls=ssl.create_default_context(), proxy=None, ca_file=None), Client)
+
+results = client.insert_events([Event(event_type="HOME"), {"eventType": "HOME"}], batch=True)
+assert_type(results, list[Answer | ApiError])
+for result in results:
+    assert_type(result.status, int)
+    if isinstance(result, Answer):
+        assert_type(result.report, Report | None)
+    else:
+        assert_type(result, ApiError)
+        assert_type(result.message, str)
+days = [Purchase(channel_type="SITE", items=[Item(id="a")], user_id=user) for user in ("a", "b")]
+client.insert_events(day for day in days)
 
 client.insert_event(event_typ="HOME")  # type: ignore[call-arg]  # error
 client.insert_event(event_type=7)  # type: ignore[arg-type]  # error
+client.insert_events([7])  # type: ignore[list-item]  # error
+client.insert_events(days, True)  # type: ignore[call-arg]  # error
+Client(platform_id="SHOP", api_key="key", region="sel", debug="yes")  # type: ignore[arg-type]  # error
+Client(platform_id="SHOP", api_key="key", region="sel", tls=True)  # type: ignore[arg-type]  # error
 AddToCart(channel_type="SITE")  # type: ignore[call-arg]  # error
 AddToCart(channel_type="SITE", items=[Item(id="a")], userid="u")  # type: ignore[call-arg]  # error
 Client("SHOP", "key")  # type: ignore[call-arg]  # error
 
 
 async def asynchronous() -> None:
-    async with AsyncClient(platform_id="SHOP", api_key="key", region="sel") as sender:
+    async with AsyncClient(platform_id="SHOP", api_key="key", region="sel", debug=True) as sender:
         assert_type(await sender.insert_event(event_type="HOME"), Answer)
+        assert_type(await sender.insert_events(days), list[Answer | ApiError])
+        first, second = await asyncio.gather(sender.insert_event(days[0]), asyncio.create_task(sender.insert_event(days[1])))
+        assert_type(first, Answer)
+        assert_type(second, Answer)
+        await sender.insert_event(event_typ="HOME")  # type: ignore[call-arg]  # error
 
 
 try:

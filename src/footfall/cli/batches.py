@@ -12,19 +12,18 @@ A resent batch counts once: events carry an `id`, and the bytes are the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from footfall.cli.courier import PAUSE_S_MAX, Courier, Wait, in_order
 from footfall.cli.lines import EventLine
-from footfall.cli.receiver import ask_document
-from footfall.cli.sender import OF_ONE_EVENT, Accepted, Outcome, Refused, Stopped, refused, too_long
-from footfall.client.answers import retry_after, safe, violations_in
+from footfall.cli.receiver import ask
+from footfall.cli.sender import OF_ONE_EVENT, Outcome, Stopped, accepted, refused, too_long
+from footfall.client.answers import Answer, batch_answers_of
 from footfall.client.settings import Settings
 from footfall.clock import SystemClock
+from footfall.delivery.document import read_document
 from footfall.delivery.transport import Response
-from footfall.errors import GRPC_CODES, ApiError, InternalServerError
+from footfall.errors import ApiError, InternalServerError, TooManyRequestsError
 
 EVENTS_MAX: Final = 10_000
 BATCH_BYTES_MAX: Final = 4 << 20
@@ -34,43 +33,10 @@ _TIMEOUT_S: Final = 60.0
 _FRUITLESS_MAX: Final = 5
 """Attempts in a row after which throttled events are given up when not one of them got through."""
 _NO_ROUTE: Final = frozenset({404, 405, 501})
-THROTTLED: Final = GRPC_CODES[429]
-"""The `code` of a rejected event that may go again."""
-_STATUSES: Final = {code: status for status, code in reversed(GRPC_CODES.items())}
-"""The `code` of a rejected event → the status it would have had alone."""
 
 
 class NoBatchesError(Exception):
     """The receiver takes single events only. Nothing of the first batch was stored."""
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """An event of a batch that was not taken, and why."""
-
-    index: int
-    code: int
-    message: str
-    details: list[Any] = []
-
-
-class _Test(msgspec.Struct, frozen=True):
-    warnings: list[Any] = []
-
-
-class _Reported(msgspec.Struct, frozen=True):
-    index: int
-    test: _Test
-
-
-class BatchAnswer(msgspec.Struct, frozen=True):
-    """What became of a batch; who is not among `rejected` was accepted."""
-
-    accepted: int
-    rejected: tuple[Rejected, ...] = ()
-    reports: tuple[_Reported, ...] = ()
-
-
-_decode: Final = msgspec.json.Decoder(BatchAnswer).decode
 
 
 class BatchSender:
@@ -116,8 +82,8 @@ class BatchSender:
             outcomes += done
             fruitless = fruitless + 1 if len(throttled) == len(lines) else 0
             lines = [line for line, _ in throttled]
-            if lines and (fruitless >= _FRUITLESS_MAX or self._courier.wait(_pause_s(response))):
-                return outcomes + [answer for _, answer in throttled]
+            if lines and (fruitless >= _FRUITLESS_MAX or self._courier.wait(_pause_s(throttled[0][1]))):
+                return outcomes + [refused(line, problem) for line, problem in throttled]
         return outcomes
 
     def _without_answer(self, lines: Sequence[EventLine], problem: ApiError) -> list[Outcome]:
@@ -133,60 +99,38 @@ class BatchSender:
 
     def _sorted_out(
         self, lines: Sequence[EventLine], response: Response
-    ) -> tuple[list[Outcome], list[tuple[EventLine, Refused]]]:
+    ) -> tuple[list[Outcome], list[tuple[EventLine, TooManyRequestsError]]]:
         """Which events are settled, and which were throttled and may go again."""
-        answer = self._understood(lines, response)
-        warnings = {report.index: len(report.test.warnings) for report in answer.reports}
-        rejected = {rejection.index: rejection for rejection in answer.rejected}
         done: list[Outcome] = []
-        throttled: list[tuple[EventLine, Refused]] = []
-        for index, line in enumerate(lines):
-            rejection = rejected.get(index)
-            if rejection is None:
-                done.append(Accepted(index=line.index, warnings=warnings.get(index, 0)))
-            elif rejection.code == THROTTLED:
-                throttled.append((line, self._refused(line, rejection)))
+        throttled: list[tuple[EventLine, TooManyRequestsError]] = []
+        for line, answer in zip(lines, self._understood(lines, response), strict=True):
+            if isinstance(answer, Answer):
+                done.append(accepted(line, answer))
+            elif isinstance(answer, TooManyRequestsError):
+                throttled.append((line, answer))
             else:
-                done.append(self._refused(line, rejection))
+                done.append(refused(line, answer))
         return done, throttled
 
-    def _understood(self, lines: Sequence[EventLine], response: Response) -> BatchAnswer:
-        """The answer, when it speaks of each event exactly once; else nobody knows what became of them."""
-        answer = read_answer(response.body)
-        if answer is None and not self._has_route():
-            raise NoBatchesError
-        if answer is None:
-            raise Stopped(lines[0], _UNREADABLE)
-        named = {rejection.index for rejection in answer.rejected}
-        if len(named) != len(answer.rejected) or answer.accepted + len(named) != len(lines) or named - set(range(len(lines))):
-            raise Stopped(lines[0], _UNREADABLE)
-        return answer
-
-    def _refused(self, line: EventLine, rejection: Rejected) -> Refused:
-        return Refused(
-            index=line.index,
-            status=_STATUSES.get(rejection.code, 400),
-            message=safe(rejection.message, self._secrets),
-            violations=violations_in({"details": rejection.details}, self._secrets),
-        )
+    def _understood(self, lines: Sequence[EventLine], response: Response) -> list[Answer | ApiError]:
+        """What became of each event; when the answer does not say so of each exactly once, nobody knows."""
+        try:
+            return batch_answers_of(response, secrets=[self._secrets] * len(lines), now_ms=SystemClock().now_ms())
+        except InternalServerError:
+            if not self._has_route():
+                raise NoBatchesError from None
+            raise Stopped(lines[0], _UNREADABLE) from None
 
     def _has_route(self) -> bool | None:
         """Whether the receiver says of itself that it takes batches: then a 404 is about the platform id. None: it cannot say."""
-        document = ask_document(self._base_url, timeout_s=_TIMEOUT_S)
-        return document.takes_batches if document is not None and document.status < 500 else None
-
-
-def read_answer(body: bytes) -> BatchAnswer | None:
-    """The body of a 200 to a batch; None where it is none."""
-    try:
-        return _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+        answer = ask(self._base_url, timeout_s=_TIMEOUT_S)
+        return read_document(answer).takes_batches if answer is not None and answer.status < 500 else None
 
 
 _UNREADABLE: Final = InternalServerError(
     "the answer does not say what became of each event; some may be stored, so send them again with the same ids", status=502
 )
+"""Of a receiver that was asked before, and is a Footfall."""
 
 
 def batched(lines: Iterable[EventLine], *, events_max: int, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[EventLine]]:
@@ -203,6 +147,5 @@ def batched(lines: Iterable[EventLine], *, events_max: int, bytes_max: int = BAT
         yield batch
 
 
-def _pause_s(response: Response) -> float:
-    asked_s = retry_after(response.headers.get("retry-after", ""), now_ms=SystemClock().now_ms())
-    return min(PAUSE_S_MAX, max(1.0, asked_s or 0.0))
+def _pause_s(problem: TooManyRequestsError) -> float:
+    return min(PAUSE_S_MAX, max(1.0, problem.retry_after_s or 0.0))

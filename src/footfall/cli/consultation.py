@@ -22,11 +22,13 @@ from footfall.cli.courier import Courier
 from footfall.cli.destination import in_flags
 from footfall.cli.findings import Finding, Unreachable, fail, ok, warn
 from footfall.cli.output import counted
-from footfall.cli.receiver import Document, ask_document
+from footfall.cli.receiver import ask
 from footfall.client.answers import answer_of
 from footfall.client.ids import new_id
 from footfall.client.settings import Settings
 from footfall.clock import Clock
+from footfall.delivery.document import read_document
+from footfall.delivery.transport import Response
 from footfall.errors import ApiError, NetworkError
 from footfall.events.intake import AHEAD_MS_MAX
 
@@ -63,12 +65,12 @@ def consult(question: Question, *, clock: Clock) -> Iterator[Finding]:
     else:
         yield ok("TLS", "none: plain http, within this machine")
     asked_ms = clock.now_ms()
-    document = ask_document(settings.base_url, timeout_s=_TIMEOUT_S)
-    if document is None:
+    answer = ask(settings.base_url, timeout_s=_TIMEOUT_S)
+    if answer is None:
         cure = "look at what listens there: it took the connection and did not answer HTTP"
         raise Unreachable(fail("service", "no answer to GET /openapi.json", cure=cure))
-    yield _service(document)
-    yield _skew(document, now_ms=(asked_ms + clock.now_ms()) // 2)
+    yield _service(answer)
+    yield _skew(answer, now_ms=(asked_ms + clock.now_ms()) // 2)
     if not question.tries_key:
         yield warn("key", "not tried", cure="give --platform and --key (or FOOTFALL_KEY) to try it without sending an event")
         return
@@ -136,22 +138,23 @@ def _tls(host: str, port: int, clock: Clock) -> Finding:
 # -- who answers
 
 
-def _service(document: Document) -> Finding:
+def _service(answer: Response) -> Finding:
+    document = read_document(answer)
     if document.is_footfall:
         batches = ", which takes batches" if document.takes_batches else ""
         return ok("service", f"Footfall {document.version}{batches}")
-    if document.status == 200:
+    if answer.status == 200:
         return warn(
             "service",
             "answers GET /openapi.json with something else than a Footfall",
             cure="is --url the receiver, not a website?",
         )
-    return ok("service", f"no Footfall (GET /openapi.json: {document.status}), as the original service has none")
+    return ok("service", f"no Footfall (GET /openapi.json: {answer.status}), as the original service has none")
 
 
-def _skew(document: Document, *, now_ms: int) -> Finding:
+def _skew(answer: Response, *, now_ms: int) -> Finding:
     try:
-        there_ms = parsedate_to_datetime(document.headers.get("date", "")).replace(tzinfo=datetime.UTC).timestamp() * 1000
+        there_ms = parsedate_to_datetime(answer.headers.get("date", "")).replace(tzinfo=datetime.UTC).timestamp() * 1000
     except (ValueError, TypeError, OverflowError):
         return warn("clock", "the answer has no Date to compare with", cure="see that NTP runs here and there")
     ahead_s = (now_ms - there_ms - 500) / 1000  # whole seconds, cut off: half a second late on average

@@ -1,5 +1,4 @@
-"""What can be learnt of a receiver without sending it an event: whether `GET /openapi.json` says that it is a Footfall, and
-whether that one takes batches."""
+"""One look at a receiver without sending it an event: what a GET is answered. `delivery.document` reads what it says of itself."""
 
 from __future__ import annotations
 
@@ -9,36 +8,19 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
+from footfall.delivery.document import Document, read_document
+from footfall.delivery.transport import Response
 
 _BYTES_MAX: Final = 4 << 20
-_BATCH_PATH_END: Final = "/userevents:batch"
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back. `is_footfall`: it is the OpenAPI document of a Footfall; `version` and `takes_batches` are that one's."""
-
-    status: int
-    headers: Mapping[str, str]
-    is_footfall: bool = False
-    version: str = ""
-    takes_batches: bool = False
-
-
-class _Info(msgspec.Struct):
-    x_footfall: bool = msgspec.field(name="x-footfall", default=False)
-    version: str = ""
-
-
-class _OpenApi(msgspec.Struct):
-    info: _Info
-    paths: dict[str, msgspec.Raw] = {}
-
-
-def ask_document(base_url: str, *, timeout_s: float) -> Document | None:
+def ask(base_url: str, *, timeout_s: float) -> Response | None:
     """What `base_url` serves as /openapi.json; None where no answer comes."""
     answer = get(f"{base_url}/openapi.json", timeout_s=timeout_s)
-    return understood(*answer) if answer is not None else None
+    if answer is None:
+        return None
+    status, headers, body = answer
+    return Response(status=status, headers=headers, body=body)
 
 
 def get(url: str, *, timeout_s: float, trusts_any: bool = False) -> tuple[int, Mapping[str, str], bytes] | None:
@@ -65,11 +47,4 @@ def get(url: str, *, timeout_s: float, trusts_any: bool = False) -> tuple[int, M
 
 def understood(status: int, headers: Mapping[str, str], body: bytes) -> Document:
     """The answer as a Footfall's document, where it is one."""
-    try:
-        found = msgspec.json.decode(body, type=_OpenApi) if status == 200 else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        found = None
-    if found is None or not found.info.x_footfall:
-        return Document(status=status, headers=headers)
-    takes_batches = any(path.endswith(_BATCH_PATH_END) for path in found.paths)
-    return Document(status=status, headers=headers, is_footfall=True, version=found.info.version, takes_batches=takes_batches)
+    return read_document(Response(status=status, headers=headers, body=body))

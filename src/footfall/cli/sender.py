@@ -13,7 +13,7 @@ import msgspec
 
 from footfall.cli.courier import Courier, Wait, in_order
 from footfall.cli.lines import LINE_BYTES_MAX, EventLine
-from footfall.client.answers import answer_of
+from footfall.client.answers import Answer, answer_of
 from footfall.client.settings import Settings
 from footfall.clock import SystemClock
 from footfall.errors import ApiError, BadRequestError, NetworkError, Violation
@@ -78,14 +78,17 @@ class Sender:
             if problem.status not in OF_ONE_EVENT:
                 raise Stopped(line, problem) from None
             return refused(line, problem)
-        answer = answer_of(response, secrets=self._secrets, now_ms=SystemClock().now_ms())
-        return Accepted(index=line.index, warnings=len(answer.report.warnings) if answer.report else 0)
+        return accepted(line, answer_of(response, secrets=self._secrets, now_ms=SystemClock().now_ms()))
 
 
 def too_long(line: EventLine) -> Refused:
     """A line that is not worth a request."""
     message = f"not sent: it has more than {LINE_BYTES_MAX:,} bytes, and no receiver takes such an event"
     return Refused(index=line.index, status=413, message=message)
+
+
+def accepted(line: EventLine, answer: Answer) -> Accepted:
+    return Accepted(index=line.index, warnings=len(answer.report.warnings) if answer.report else 0)
 
 
 def refused(line: EventLine, problem: ApiError) -> Refused:

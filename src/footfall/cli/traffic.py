@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from footfall.cli.batches import THROTTLED, read_answer
 from footfall.cli.courier import Courier
 from footfall.client.ids import new_id
 from footfall.clock import Clock
+from footfall.delivery.answers import read_batch_answer
 from footfall.delivery.transport import Response
 from footfall.errors import ApiError, InternalServerError, NetworkError
 
@@ -159,7 +159,7 @@ class Traffic:
     # -- counting
 
     def _count_answer(self, events: Sequence[dict[str, Any]], response: Response, due_s: float) -> None:
-        answer = read_answer(response.body) if self._plan.batch > 1 else None
+        answer = read_batch_answer(response.body, events=len(events)) if self._plan.batch > 1 else None
         rejected = answer.rejected if answer is not None else ()
         with self._lock:
             self._count_request(events, due_s)
@@ -167,7 +167,7 @@ class Traffic:
             self._by_status[str(response.status)] += len(events) - len(rejected)
             self._refused += len(rejected)
             for rejection in rejected:
-                self._by_status["429" if rejection.code == THROTTLED else "400"] += 1
+                self._by_status["429" if rejection.status == 429 else "400"] += 1
                 self.first_refusal = self.first_refusal or rejection.message
 
     def _count_problem(self, events: Sequence[dict[str, Any]], problem: ApiError, due_s: float) -> None:

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "platform": "footfall.cli.platforms:app",
     "key": "footfall.cli.keys:app",
     "send": "footfall.cli.send:send",
+    "outbox": "footfall.cli.outbox:app",
     "simulate": "footfall.cli.simulate:simulate",
     "find": "footfall.cli.find:find",
     "doctor": "footfall.cli.doctor:doctor",

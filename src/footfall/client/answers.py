@@ -1,19 +1,18 @@
 """What a receiver answered, as a value or an exception.
 
-Answers come from more than the service: from proxies that speak HTML, from load balancers that say nothing. The status alone
-decides what happened; the body only adds words, and is read as far as it makes sense. A receiver that quotes an event in its
+The status alone decides what happened; the body only adds words (`delivery.answers`). A receiver that quotes an event in its
 message must not put a shopper into a log, so the identifiers of the event and the key are struck out of every text.
 """
 
 from __future__ import annotations
 
-import http
-from collections.abc import Collection
-from typing import Any, Final
-from urllib.parse import urlsplit
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from footfall.delivery.answers import Rejected, message_of, read_batch_answer, retry_after
+from footfall.delivery.answers import safe as safe
 from footfall.delivery.transport import Response
 from footfall.errors import (
     ApiError,
@@ -29,17 +28,9 @@ from footfall.errors import (
 )
 from footfall.events.schema import Event, QualityWarning
 
-MESSAGE_CHARS_MAX: Final = 1000
-VIOLATIONS_MAX: Final = 256
+T = TypeVar("T")
 
-_CURES: Final = {
-    401: "no API key arrived; a proxy on the way may drop the X-API-Key header",
-    403: "the key was not accepted for this platform id; keys of the test and the live platform may differ",
-    404: "the address or the platform id is wrong; look at platform_name, region or base_url, and platform_id",
-    405: "POST is not taken there; look at base_url, and at proxies on the way",
-    413: "the event is too large",
-    429: "too many events; often all visitors share one default identifier",
-}
+VIOLATIONS_MAX: Final = 256
 
 
 class ReportedIdentifier(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +72,25 @@ class _TestAnswer(msgspec.Struct, frozen=True):
     test: Report
 
 
+class _Detailed(msgspec.Struct, frozen=True):
+    index: int
+    details: Any = None
+
+
+class _Reported(msgspec.Struct, frozen=True):
+    index: int
+    test: msgspec.Raw
+
+
+class _Particulars(msgspec.Struct, frozen=True):
+    """What the answer to a batch says beyond who was taken."""
+
+    rejected: tuple[_Detailed, ...] = ()
+    reports: tuple[_Reported, ...] = ()
+
+
+_decode_report = msgspec.json.Decoder(Report).decode
+_decode_particulars = msgspec.json.Decoder(_Particulars).decode
 _decode_test = msgspec.json.Decoder(_TestAnswer).decode
 _decode_any = msgspec.json.Decoder().decode
 _DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
@@ -95,16 +105,52 @@ def answer_of(response: Response, *, secrets: Collection[str], now_ms: int) -> A
 
 def error_of(response: Response, *, secrets: Collection[str], now_ms: int) -> ApiError:
     """The exception a refusal stands for. `secrets` are struck out of its texts."""
-    status = response.status
-    body = _object(response.body)
-    message = _message(response, body, secrets)
     retry_after_s = retry_after(response.headers.get("retry-after", ""), now_ms=now_ms)
+    details = _object(response.body).get("details")
+    return _error(response.status, message_of(response, secrets=secrets), details, secrets=secrets, retry_after_s=retry_after_s)
+
+
+def batch_answers_of(response: Response, *, secrets: Sequence[Collection[str]], now_ms: int) -> list[Answer | ApiError]:
+    """What a 2xx to a batch says of each of its events, in their order; `secrets` are those of each.
+
+    InternalServerError where it does not speak of each exactly once: nobody knows then what became of them.
+    """
+    answer = read_batch_answer(response.body, events=len(secrets))
+    if answer is None:
+        raise InternalServerError(_UNREADABLE, status=502)
+    rejected = {rejection.index: rejection for rejection in answer.rejected}
+    particulars = _decoded(_decode_particulars, response.body) or _Particulars()
+    details = {rejection.index: rejection.details for rejection in particulars.rejected}
+    reports = {report.index: _decoded(_decode_report, report.test) for report in particulars.reports}
+    retry_after_s = retry_after(response.headers.get("retry-after", ""), now_ms=now_ms)
+
+    def refusal(rejection: Rejected, own: Collection[str]) -> ApiError:
+        message = safe(rejection.message, own) or "the receiver gave no reason"
+        return _error(rejection.status, message, details.get(rejection.index), secrets=own, retry_after_s=retry_after_s)
+
+    return [
+        refusal(rejected[index], own)
+        if index in rejected
+        else Answer(status=response.status, body=b"", report=reports.get(index))
+        for index, own in enumerate(secrets)
+    ]
+
+
+_UNREADABLE: Final = (
+    "the answer does not say what became of each event; is the receiver a Footfall? Some may be stored, so send them again with "
+    "the same ids"
+)
+
+
+def _error(
+    status: int, message: str, details: object, *, secrets: Collection[str], retry_after_s: float | None
+) -> InternalServerError | RejectedError:
     if status >= 500:
         return InternalServerError(message, status=status, retry_after_s=retry_after_s)
     if status == 429:
         return TooManyRequestsError(message, retry_after_s=retry_after_s)
     if status == 400:
-        return BadRequestError(message, violations=violations_in(body, secrets))
+        return BadRequestError(message, violations=violations_in({"details": details}, secrets))
     return _CLASSES.get(status, RejectedError)(message, status=status)
 
 
@@ -116,60 +162,23 @@ _CLASSES: Final[dict[int, type[RejectedError]]] = {
 }
 
 
-def retry_after(value: str, *, now_ms: int) -> float | None:
-    """The seconds a `Retry-After` header asks for, given as seconds or as a date; None where it says nothing readable."""
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    if not text:
-        return None
-    from email.utils import parsedate_to_datetime  # only refusals pay for it
-
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_ms / 1000)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _report(body: bytes) -> Report | None:
     if b'"test"' not in body:
         return None
+    answer = _decoded(_decode_test, body)
+    return answer.test if answer is not None else None  # somebody else's answer; the event is accepted all the same
+
+
+def _decoded(decode: Callable[[bytes], T], body: bytes | msgspec.Raw) -> T | None:
     try:
-        return _decode_test(body).test
+        return decode(body)
     except _DECODE_ERRORS:
-        return None  # somebody else's answer; the event is accepted all the same
+        return None
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    try:
-        decoded = _decode_any(body)
-    except _DECODE_ERRORS:
-        return {}
+    decoded = _decoded(_decode_any, body)
     return decoded if isinstance(decoded, dict) else {}
-
-
-def _message(response: Response, body: dict[str, Any], secrets: Collection[str]) -> str:
-    said = body.get("message")
-    if isinstance(said, str) and said.strip():
-        return safe(said, secrets)
-    status = response.status
-    if 300 <= status < 400:
-        elsewhere = _origin(response.headers.get("location", ""))
-        return f"the receiver redirects ({status}) to {elsewhere}; the key is not carried there, so correct base_url"
-    phrase = http.HTTPStatus(status).phrase if status in http.HTTPStatus._value2member_map_ else "an unknown status"
-    kind = response.headers.get("content-type", "").partition(";")[0]
-    came = f"{len(response.body)} bytes of {safe(kind, ()) or 'an unnamed type'}" if response.body else "nothing"
-    return f"{_CURES.get(status, 'the receiver gave no reason')} ({status} {phrase}, with {came})"
-
-
-def _origin(location: str) -> str:
-    """Scheme and host only: a query may repeat anything."""
-    try:
-        parts = urlsplit(location)
-        host = parts.hostname
-    except ValueError:
-        return "another path"
-    return f"{parts.scheme or 'https'}://{safe(host, ())}" if host else "another path"
 
 
 def violations_in(body: dict[str, Any], secrets: Collection[str]) -> tuple[Violation, ...]:
@@ -187,10 +196,3 @@ def violations_in(body: dict[str, Any], secrets: Collection[str]) -> tuple[Viola
                 )
                 found.append(Violation(field, description, reason))
     return tuple(found[:VIOLATIONS_MAX])
-
-
-def safe(text: str, secrets: Collection[str]) -> str:
-    """One printable line without what must not be logged."""
-    for secret in secrets:
-        text = text.replace(secret, "…")
-    return "".join(char if char.isprintable() else " " for char in text[:MESSAGE_CHARS_MAX]).strip()

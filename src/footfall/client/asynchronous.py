@@ -8,25 +8,26 @@ it survives a fork, a second `asyncio.run` and being used from several loops (do
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack, cast
 
 import msgspec
 
 from footfall.client.answers import Answer
-from footfall.client.calls import Desk, warm_user_agents
+from footfall.client.calls import Call, Outcome, Round, Steps, desk_for, transport_for, warm_user_agents
 from footfall.client.constructors import Members
-from footfall.client.retries import wait_s
 from footfall.client.settings import TIMEOUT_S, checked_settings, place_in
 from footfall.clock import Clock, SystemClock
-from footfall.delivery.transport import HttpTransport, Request, Response, Transport
+from footfall.delivery.transport import Request, Response, Transport
 from footfall.errors import ApiError, NetworkError
 from footfall.events.schema import Event
+
+T = TypeVar("T")
 
 IN_FLIGHT_MAX: Final = 64
 """Threads at most; further calls wait for one within their timeout."""
@@ -54,6 +55,10 @@ class AsyncClient:
         currency: str | None = None,
         timeout_s: float = TIMEOUT_S,
         retries: int = 0,
+        proxy: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        debug: bool = False,
         transport: Transport | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -67,9 +72,12 @@ class AsyncClient:
             currency=currency,
             timeout_s=timeout_s,
             retries=retries,
+            proxy=proxy,
+            tls=tls,
+            ca_file=ca_file,
         )
-        self._desk = Desk(settings, clock=clock or SystemClock())
-        self._threads = _Threads(transport or HttpTransport())
+        self._desk = desk_for(settings, clock=clock or SystemClock(), debug=debug)
+        self._threads = _Threads(transport_for(settings, transport))
         self._sleep = sleep
         warm_user_agents()
 
@@ -82,27 +90,42 @@ class AsyncClient:
         currency: str | None = None,
         timeout_s: float = TIMEOUT_S,
         retries: int = 0,
+        proxy: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        debug: bool = False,
         transport: Transport | None = None,
     ) -> Self:
         """A client as the environment says: the variables of `Client.from_env`."""
         place = place_in(os.environ if environment is None else environment)
-        return cls(**place, currency=currency, timeout_s=timeout_s, retries=retries, transport=transport)
+        return cls(
+            **place,
+            currency=currency,
+            timeout_s=timeout_s,
+            retries=retries,
+            proxy=proxy,
+            tls=tls,
+            ca_file=ca_file,
+            debug=debug,
+            transport=transport,
+        )
 
-    async def insert_event(self, event: Event | Mapping[str, Any] | None = None, /, **fields: Unpack[Members]) -> Answer:
+    # Not `async def`: a mistake is then raised, and told by `debug`, where the call stands, also when a task awaits it elsewhere.
+    def insert_event(
+        self, event: Event | Mapping[str, Any] | None = None, /, **fields: Unpack[Members]
+    ) -> Coroutine[Any, Any, Answer]:
         """Sends one event and returns when it was accepted: what `Client.insert_event` takes, returns and raises.
 
         When the awaiting task is cancelled, a request already on its way still ends in its thread; its answer is dropped.
         """
-        call = self._desk.call(event, fields)
-        for attempt in itertools.count(1):
-            try:
-                return self._desk.answer(call, await self._threads.send(call.request))
-            except ApiError as error:
-                pause_s = wait_s(error, attempt=attempt, retries=self._desk.settings.retries)
-                if pause_s is None:
-                    raise
-            await self._sleep(pause_s)
-        raise AssertionError("unreachable: the count has no end")
+        return self._insert(self._desk.call(event, fields))
+
+    def insert_events(
+        self, events: Iterable[Event | Mapping[str, Any]], *, batch: bool = False
+    ) -> Coroutine[Any, Any, list[Answer | ApiError]]:
+        """Sends many events and returns what became of each, in their order: what `Client.insert_events` takes, returns and
+        raises."""
+        return self._insert_many(self._desk.calls(events), batch=batch)
 
     async def aclose(self) -> None:
         """Closes the kept connections and lets the threads go. Events on their way still arrive. Twice is allowed."""
@@ -116,6 +139,46 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._desk.settings!r})"
+
+    async def _insert(self, call: Call) -> Answer:
+        return await self._walk(self._desk.steps(call))
+
+    async def _insert_many(self, calls: list[Call], *, batch: bool) -> list[Outcome]:
+        if batch:
+            return await self._walk(self._desk.batch_steps(calls))
+        round_ = Round(calls)
+        workers = [asyncio.create_task(self._work(round_)) for _ in range(round_.workers)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()  # the others, when one failed or the caller gave up
+        return round_.outcomes()
+
+    async def _work(self, round_: Round) -> None:
+        while (taken := round_.take()) is not None:
+            index, call = taken
+            try:
+                round_.settle(index, await self._insert(call))
+            except ApiError as error:
+                round_.settle(index, error)
+
+    async def _walk(self, steps: Steps[T]) -> T:
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Request):
+                    try:
+                        response = await self._threads.send(step)
+                    except NetworkError as error:
+                        step = steps.throw(error)
+                    else:
+                        step = steps.send(response)
+                else:
+                    await self._sleep(step)
+                    step = next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
 
 
 class _Threads:

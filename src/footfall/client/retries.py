@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from footfall.delivery.protocol import Policy, backoff_s
 from footfall.errors import ApiError, InternalServerError, NetworkError
 
-FIRST_WAIT_S: Final = 5.0
-WAIT_S_MAX: Final = 160.0
 HINT_S_MAX: Final = 900.0
 """A receiver that asks for more than a quarter of an hour is not waited for by a blocked caller."""
 
@@ -25,4 +24,4 @@ def wait_s(failure: ApiError, *, attempt: int, retries: int) -> float | None:
     hint_s = (failure.retry_after_s if isinstance(failure, InternalServerError) else None) or 0.0
     if hint_s > HINT_S_MAX:
         return None
-    return max(hint_s, min(FIRST_WAIT_S * 2.0 ** (attempt - 1), WAIT_S_MAX))
+    return max(hint_s, backoff_s(attempt, policy=Policy()))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Final, TypedDict
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from footfall.delivery.dialing import parsed_proxy
 from footfall.errors import SettingsError
 from footfall.events.schema import CURRENCIES
 
@@ -27,7 +30,7 @@ _is_header_text = re.compile(r"[!-~]+").fullmatch
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client knows. `repr` masks the key."""
+    """What a client knows. `repr` masks the key, and the user and password of a proxy."""
 
     base_url: str
     """Scheme, host, port and perhaps a path in front; no slash at the end."""
@@ -37,9 +40,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a bare price is in; "" where bare prices are refused."""
     timeout_s: float
     retries: int
+    proxy: str = ""
+    """`http://[user:password@]host:port`; "" for the straight way."""
+    tls: ssl.SSLContext | None = None
+    """How the receiver's certificate is checked; None for the system's authorities."""
 
     def __repr__(self) -> str:
-        return f"base_url={self.base_url!r}, platform_id={self.platform_id!r}, api_key='…'"
+        proxy = parsed_proxy(self.proxy)
+        by_proxy = f", proxy='http://{'…@' if proxy.authorization else ''}{proxy.where}'" if proxy is not None else ""
+        by_tls = ", tls=…" if self.tls is not None else ""
+        return f"base_url={self.base_url!r}, platform_id={self.platform_id!r}, api_key='…'{by_proxy}{by_tls}"
 
     @property
     def url(self) -> str:
@@ -65,12 +75,16 @@ def checked_settings(
     currency: str | None,
     timeout_s: float,
     retries: int,
+    proxy: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
 ) -> Settings:
-    """The settings, or SettingsError, also for what a caller without types passes."""
+    """The settings, or SettingsError, also for what a caller without types passes. Reads `ca_file`, and nothing else."""
     for name, value in (("api_key", api_key), ("platform_id", platform_id)):
         if not isinstance(value, str):
             raise SettingsError(f"{name} is text, not {_kind(value)}{_UNSET if value is None else ''}")
-    for name, text in (("platform_name", platform_name), ("region", region), ("base_url", base_url), ("currency", currency)):
+    texts = {"platform_name": platform_name, "region": region, "base_url": base_url, "currency": currency, "proxy": proxy}
+    for name, text in texts.items():
         if text is not None and not isinstance(text, str):
             raise SettingsError(f"{name} is text or left out, not {_kind(text)}")
     for name, number in (("timeout_s", timeout_s), ("retries", retries)):
@@ -88,6 +102,7 @@ def checked_settings(
         raise SettingsError(
             f"retries is between 0 and {RETRIES_MAX}; what must not be lost needs a durable queue, not more retries"
         )
+    parsed_proxy(proxy or "")
     return Settings(
         base_url=_base_url(platform_name=platform_name, region=region, base_url=base_url),
         platform_id=platform_id,
@@ -95,7 +110,29 @@ def checked_settings(
         currency=currency or "",
         timeout_s=timeout_s,
         retries=retries,
+        proxy=proxy or "",
+        tls=_tls(tls, ca_file),
     )
+
+
+def _tls(tls: ssl.SSLContext | None, ca_file: str | os.PathLike[str] | None) -> ssl.SSLContext | None:
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise SettingsError(f"tls is an ssl.SSLContext or left out, not {_kind(tls)}; a file of authorities goes into ca_file")
+    if tls is not None and tls.protocol == ssl.PROTOCOL_TLS_SERVER:
+        raise SettingsError("tls is a context of a server; make one by ssl.create_default_context()")
+    if ca_file is None:
+        return tls
+    if tls is not None:
+        raise SettingsError("say whom to trust by one of tls and ca_file; tls.load_verify_locations(…) adds a file to a context")
+    if not isinstance(ca_file, (str, os.PathLike)) or not os.fspath(ca_file):
+        raise SettingsError("ca_file is the path of a PEM file with the authorities to trust, or left out")
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise SettingsError(f"ca_file={os.fspath(ca_file)!r} holds no certificate in PEM form") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is no path"
+        raise SettingsError(f"ca_file={os.fspath(ca_file)!r} cannot be read: {reason}") from None
 
 
 _UNSET: Final = "; is the environment variable or setting it comes from unset?"

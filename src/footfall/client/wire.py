@@ -8,6 +8,10 @@ never through a float; absent members are left out; members nobody knows go as t
 Checked here is what JSON cannot say or what would go wrong in silence: naive times, NaN, bare prices without a currency, misspelt
 keywords. The rules of the service are the receiver's, so that there is one judge. A zero or empty value of a known member means
 absent, as in proto3. No message holds a value.
+
+Two ways lead there and make the same bytes. The long one takes whatever a caller may hand in and knows every refusal. The short
+one takes what nearly all callers do, our structs with values of the declared types, in a quarter of the time: a shopper's request
+waits for it. It has no refusals of its own; what it does not know goes the long way.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -56,6 +60,15 @@ def members_of(event: Event | Mapping[str, Any] | None, fields: Mapping[str, Any
         raise TypeError("pass the event either as one value or as keywords, not both")
     if event is None and not fields:
         raise TypeError('an event is needed: insert_event(event_type="HOME", channel_type="SITE", user_id=…)')
+    if event is None or type(event) is Event:
+        try:
+            return _by_the_short_way(fields if event is None else msgspec.structs.asdict(event))
+        except _UncommonError:
+            pass
+    return _by_the_long_way(event, fields, currency)
+
+
+def _by_the_long_way(event: Event | Mapping[str, Any] | None, fields: Mapping[str, Any], currency: str) -> dict[str, Any]:
     if event is None:
         check_keywords(fields)
         given, extra = {name: value for name, value in fields.items() if name != "extra"}, fields.get("extra")
@@ -111,6 +124,96 @@ def timestamp_ms(value: object) -> int:
         return value
     kind = type(value).__name__
     raise ValueError(f"timestamp is whole milliseconds since 1970 or a datetime with a time zone; this {kind} is neither")
+
+
+class _UncommonError(Exception):
+    """Something that the short way does not know."""
+
+
+def _by_the_short_way(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Exact types throughout: no value has behaviour of its own, is NaN, or is encoded as something else than it looks like."""
+    members: dict[str, Any] = {}
+    extra = None
+    for name, value in given.items():
+        if name in _TEXTS:
+            if type(value) is str:
+                if value:
+                    members[name] = value
+            elif value is not None:
+                raise _UncommonError
+        elif name in _PLAIN:
+            if value is not None and (plain := _PLAIN[name](value)) is not None:
+                members[name] = plain
+        elif name == "extra":
+            extra = value
+        else:
+            raise _UncommonError
+    if extra:
+        _put_extra(members, extra)
+    return members
+
+
+def _plain_device(device: object) -> dict[str, Any]:
+    # The types of what it holds, not of what comes out: a Decimal comes out as text.
+    if type(device) is Device and _ONLY_TEXT.issuperset(map(type, msgspec.structs.astuple(device))):
+        members: dict[str, Any] = msgspec.to_builtins(device)  # without what is at its default
+        return members
+    raise _UncommonError
+
+
+def _plain_items(items: object) -> list[dict[str, Any]] | None:
+    if type(items) is list or type(items) is tuple:
+        return [_plain_item(item) for item in items] or None
+    raise _UncommonError
+
+
+def _plain_item(item: object) -> dict[str, Any]:
+    if type(item) is not Item:
+        raise _UncommonError
+    members: dict[str, Any] = {}
+    item_id, group_id, quantity, seller_id = item.id, item.item_group_id, item.quantity, item.seller_id
+    if not (type(item_id) is type(group_id) is type(seller_id) is str and type(quantity) is int):
+        raise _UncommonError
+    if item_id:
+        members["id"] = item_id
+    if group_id:
+        members["item_group_id"] = group_id
+    if item.price is not None:
+        members["price"] = _plain_money(item.price)
+    if quantity:
+        members["quantity"] = quantity
+    if seller_id:
+        members["seller_id"] = seller_id
+    if item.price_seller is not None:
+        members["price_seller"] = _plain_money(item.price_seller)
+    return members
+
+
+def _plain_money(money: object) -> dict[str, Any]:
+    if type(money) is Money:
+        amount, currency = money.amount, money.currency
+        # Its constructor has made sure of the digits, so only zeros in front are no JSON; what is at or after "1" has none.
+        if type(currency) is str and currency and (amount >= "1" or (amount and not _has_needless_zero(amount))):
+            return {"currency": currency, "amount": msgspec.Raw(amount.encode())}
+    raise _UncommonError
+
+
+def _plain_timestamp(moment: object) -> str | None:
+    if type(moment) is int or (type(moment) is datetime and moment.utcoffset() is not None):
+        moment_ms = timestamp_ms(moment)
+        return str(moment_ms) if moment_ms else None
+    raise _UncommonError
+
+
+_PLAIN: Final[dict[str, Callable[[object], Any]]] = {
+    "device": _plain_device,
+    "items": _plain_items,
+    "timestamp": _plain_timestamp,
+    "revenue": _plain_money,
+    "shipping_charge": _plain_money,
+}
+_TEXTS: Final = KEYWORDS - _PLAIN.keys() - {"extra"}
+_ONLY_TEXT: Final = frozenset({str})
 
 
 def _event(given: Mapping[str, Any], currency: str) -> dict[str, Any]:

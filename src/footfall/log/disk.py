@@ -191,6 +191,23 @@ class Disk:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
+class UnsyncedDisk(Disk):
+    """The real one, never waiting for the storage: what was written survives the death of the process, not a power cut.
+
+    Over it a log's durable mark means "handed to the operating system", which is all that an outbox on the way of a request may
+    wait for. Damage below the mark is then what a power cut leaves, and is opened with quarantine.
+    """
+
+    def sync_data(self, descriptor: int) -> None:
+        pass
+
+    def sync_file(self, descriptor: int) -> None:
+        pass
+
+    def sync_directory(self, path: Path) -> None:
+        pass
+
+
 def write_all(disk: Disk, descriptor: int, data: bytes) -> None:
     """Writes every byte of `data`, however many calls it takes; a call that takes none means that the volume is full."""
     written = disk.write(descriptor, data)

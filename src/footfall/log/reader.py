@@ -54,6 +54,10 @@ class SegmentReader:
                 records += self._stream(writer).read(positions.get(writer, 0), records_max=share)
         return records
 
+    def read_writer(self, writer: str, *, after: int, records_max: int) -> Sequence[Record]:
+        """The next durable records of one writer after sequence `after`. As `read`, without a look at the tree."""
+        return self._stream(writer).read(after, records_max=records_max)
+
     def scan(self) -> Iterator[Record]:
         """As `LogReader.scan`; in memory there is one group at a time."""
         for writer in self.writers():

@@ -122,6 +122,7 @@ class SegmentWriter:
         self._recovered = False
         self._last = 0
         self._durable = 0
+        self._published = 0  # what readers know of it
         self._finished = ""  # why nothing more can be written
         self._closed = False
         self._lacking = ""  # why there was no room when last looked at
@@ -140,6 +141,21 @@ class SegmentWriter:
     def durable(self) -> int:
         """The last sequence on stable storage."""
         return self._durable
+
+    @property
+    def shown(self) -> int:
+        """The last sequence that readers have been told of."""
+        return self._published
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether all that a predecessor left can be read; False only while the volume is too full for the recovery."""
+        return self._recovered
+
+    def abandon(self) -> None:
+        """Gives back the descriptors without a word to the disk: for a forked child, whose parent goes on writing."""
+        self._finish("it belongs to another process")
+        self._release()
 
     def write(self, bodies: Sequence[bytes]) -> int:
         self._require_usable()
@@ -174,7 +190,14 @@ class SegmentWriter:
                 self._finish(str(error))
                 raise
             self._publish(self._last)
+        elif self._published < self._durable:
+            self._publish(self._durable)
         return self._durable
+
+    def take_as_durable(self) -> None:
+        """Over a disk that never waits for the storage: counts what was written as durable, so that the lines to come say so, and
+        leaves telling the readers to the next `sync`."""
+        self._durable = self._last
 
     def close(self) -> None:
         """Syncs, seals, releases: the next opening copies nothing. After a failure it only releases."""
@@ -278,7 +301,7 @@ class SegmentWriter:
             self._disk.close(descriptor)
 
     def _publish(self, sequence: int) -> None:
-        self._durable = sequence
+        self._durable = self._published = sequence
         if self._mark is not None:
             self._mark.publish(sequence)
 

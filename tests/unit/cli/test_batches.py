@@ -74,7 +74,9 @@ def test_refusals_are_told_by_the_line_of_the_file_and_in_its_order() -> None:
 
 
 def test_warnings_of_a_test_platform_are_counted_for_their_event() -> None:
-    reports = [{"index": 1, "test": {"warnings": [{"reason": "missing_id"}, {"reason": "old_timestamp"}]}}]
+    weak = [{"reason": reason, "field": "", "description": "weak"} for reason in ("missing_id", "old_timestamp")]
+    event = {"event_type": "HOME", "channel_type": "SITE", "timestamp": 1617870506121}
+    reports = [{"index": 1, "test": {"event": event, "warnings": weak}}]
     outcomes, _ = sent(lambda lines: batch_answer(len(lines), reports=reports), numbered(2))
     assert outcomes == [Accepted(index=0, warnings=0), Accepted(index=1, warnings=2)]
 

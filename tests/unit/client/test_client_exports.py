@@ -20,9 +20,9 @@ def run(program: str) -> str:
 def test_the_exported_names_are_these_and_no_others() -> None:
     assert footfall.__all__ == [
         "AddToCart", "AddToWishlist", "Answer", "ApiError", "AsyncClient", "BadRequestError", "Client", "Device", "Event",
-        "FootfallError", "ForbiddenError", "Home", "InternalServerError", "Item", "ItemPageView", "Land",
-        "MethodNotAllowedError", "Money", "NetworkError", "NotFoundError", "PageView", "Purchase", "QualityWarning",
-        "RejectedError", "Report", "Search", "TooManyRequestsError", "UnauthorizedError", "Violation", "__version__",
+        "FootfallError", "FootfallWarning", "ForbiddenError", "Home", "InternalServerError", "Item", "ItemPageView", "Land",
+        "MethodNotAllowedError", "Money", "NetworkError", "NotFoundError", "Outbox", "PageView", "Purchase", "QualityWarning",
+        "RejectedError", "Report", "Search", "Stats", "TooManyRequestsError", "UnauthorizedError", "Violation", "__version__",
         "hash_identifier",
     ]  # fmt: skip
     assert footfall.__all__ == sorted(footfall.__all__)

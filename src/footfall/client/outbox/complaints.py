@@ -1,0 +1,46 @@
+"""Trouble told to the log of the shop: once for each reason, then at growing intervals, and never with a word of an event."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from footfall.clock import Clock
+
+logger = logging.getLogger("footfall.outbox")
+
+_AGAIN_S: Final = 60.0
+_AGAIN_S_MAX: Final = 3600.0
+_REASONS_MAX: Final = 256
+"""Call sites among them: a program that makes mistakes everywhere is told of the first ones."""
+
+
+class Complaints:
+    """What was said, and when it may be said again. From any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._said: dict[str, tuple[float, float, int]] = {}  # reason → not before, interval, kept quiet since
+
+    def say(self, reason: str, text: str, error: BaseException | None = None) -> None:
+        """`reason` is a stable name; `text` says what happened and what to do; of an `error` the first traceback is shown."""
+        now_s = self._clock.monotonic_s()
+        said = self._said.get(reason)
+        if said is None:
+            if len(self._said) < _REASONS_MAX:
+                self._said[reason] = (now_s + _AGAIN_S, _AGAIN_S, 0)
+                logger.error("%s", text, exc_info=error)
+            return
+        not_before_s, interval_s, quiet = said
+        if now_s < not_before_s:
+            self._said[reason] = (not_before_s, interval_s, quiet + 1)
+            return
+        interval_s = min(interval_s * 2, _AGAIN_S_MAX)
+        self._said[reason] = (now_s + interval_s, interval_s, 0)
+        logger.error("%s (%d times more since this was last said)", text, quiet)
+
+    def say_once(self, reason: str, text: str) -> None:
+        """Never again in the life of this object."""
+        if reason not in self._said and len(self._said) < _REASONS_MAX:
+            self._said[reason] = (float("inf"), _AGAIN_S_MAX, 0)
+            logger.error("%s", text)

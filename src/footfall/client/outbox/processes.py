@@ -1,0 +1,63 @@
+"""Forks and the end of the interpreter, for all outboxes of a process.
+
+A fork copies descriptors, locks and memory, but no thread. So before it every outbox holds still, and in the child each lets go
+of what is its parent's: above all the descriptors of locks, which would keep a dead parent's events from being taken up.
+
+A child that inherits a half-done import cannot do it again, so whatever the sender's thread would import at its first use is
+imported here, before there is a thread: the codec of host names (its search remembers a failure), and the dates of `Retry-After`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import codecs
+import email.utils  # noqa: F401 - see the docstring
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from footfall.client.outbox.outbox import Outbox
+
+_HOLD_STILL_S: Final = 1.0
+"""A fork waits so long for a hanging disk, then goes on."""
+
+codecs.lookup("idna")
+
+_living: WeakSet[Outbox] = WeakSet()
+_held: list[Callable[[], None]] = []
+
+
+def remember(outbox: Outbox) -> None:
+    """From now on it takes part in forks and in the end of the process."""
+    _living.add(outbox)
+
+
+def forget(outbox: Outbox) -> None:
+    _living.discard(outbox)
+
+
+def _before_fork() -> None:
+    _held.extend(outbox.hold_still(_HOLD_STILL_S) for outbox in sorted(_living, key=id))
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop()()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()  # the locks are left as they are: the child has others
+    for outbox in list(_living):
+        outbox.begin_in_child()
+
+
+def _at_exit() -> None:
+    for outbox in list(_living):
+        outbox.end_with_process()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

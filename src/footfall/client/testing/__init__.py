@@ -1,0 +1,1 @@
+"""For engineers who test their shop. What they import is exported by `footfall.testing`."""
