@@ -341,7 +341,9 @@ def web_options() -> str:
     """What a web shop decides, with the defaults of the checked settings."""
     docs = field_docs(web.Options)
     defaults = {field.name: field.default for field in msgspec.structs.fields(web.Settings)}
-    rows = [(f"`{name}`", f"`{defaults[name]!r}`" if defaults[name] != "" else "", docs[name]) for name in web.Options.__annotations__]
+    rows = [
+        (f"`{name}`", f"`{defaults[name]!r}`" if defaults[name] != "" else "", docs[name]) for name in web.Options.__annotations__
+    ]
     return table("Option", "Default", "What it is", rows=rows)
 
 

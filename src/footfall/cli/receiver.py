@@ -1,4 +1,4 @@
-"""One look at a receiver without sending it an event: what a GET is answered. `delivery.document` reads what it says of itself."""
+"""A look at a receiver without sending it an event: what a GET is answered. `delivery.document` reads what it says of itself."""
 
 from __future__ import annotations
 

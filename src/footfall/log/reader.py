@@ -254,5 +254,7 @@ class _Stream:
 
 def _records(writer: str, group: Group, *, after: int) -> list[Record]:
     first = group.header.first
+    if first == group.last:  # as an outbox writes them
+        return [Record(writer, first, group.payload[:-1])] if first > after else []
     records = list(map(Record, repeat(writer), range(first, group.last + 1), group.bodies()))
     return records[after + 1 - first :] if first <= after else records

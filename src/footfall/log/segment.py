@@ -32,18 +32,16 @@ from footfall.log.format import (
 )
 
 _WINDOW_BYTES: Final = 256 * 1024
+_CUT_SHORT: Final = "a group is cut short, or its records do not match its sum"
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Records that were written together, checked."""
 
     header: GroupHeader
+    last: int
     offset: int
     payload: bytes
-
-    @property
-    def last(self) -> int:
-        return self.header.last
 
     def bodies(self) -> list[bytes]:
         return self.payload[:-1].split(b"\n")
@@ -74,6 +72,7 @@ class SegmentFile:
         header = decode_segment_header(line[start : start + LINE_BYTES_MAX])
         self.header = header if header is not None and header.base == name.base else None
         self.body_offset = len(header.encode()) if header is not None else 0
+        self._seed = header.seed if header is not None else 0
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -98,25 +97,27 @@ class SegmentFile:
         Ends silently at the end of the file, else after one Sealed or one Damage. Groups wholly at or below `skip_upto` are
         stepped over unchecked.
         """
-        header = self.require_header()
-        offset, sequence = offset or self.body_offset, sequence or header.first
-        groups_seen = 0
+        offset, sequence = offset or self.body_offset, sequence or self.require_header().first
         while True:
             data, start = self._at(offset, LINE_BYTES_MAX)
             if start >= len(data):
                 return
-            line = decode_line(data, start, seed=header.seed)
-            if isinstance(line, GroupHeader) and line.first == sequence and line.last <= skip_upto:
-                offset, sequence = offset + line.line_bytes + line.bytes_count, line.last + 1
+            line = decode_line(data, start, seed=self._seed)
+            if type(line) is GroupHeader and line.first == sequence and line.count:  # nearly always, and millions of times
+                body_offset = offset + line.line_bytes
+                if (last := sequence + line.count - 1) > skip_upto:
+                    payload = self._payload(line, body_offset)
+                    if payload is None:
+                        yield Damage(offset=offset, sequence=sequence, reason=_CUT_SHORT)
+                        return
+                    yield Group(header=line, last=last, offset=offset, payload=payload)
+                offset, sequence = body_offset + line.bytes_count, last + 1
                 continue
-            entry = self._entry(line, offset=offset, sequence=sequence)
+            entry = self._rarer(line, offset=offset, sequence=sequence)
             yield entry
             if isinstance(entry, (Damage, Sealed)):
                 return
-            offset += line.line_bytes if line is not None else 0
-            offset += entry.header.bytes_count if isinstance(entry, Group) else 0
-            sequence = entry.last + 1
-            groups_seen += 1
+            offset, sequence = offset + entry.line_bytes, entry.last + 1
 
     def seal(self) -> Sealed | None:
         """The last line, if it is a seal; read from the end, so that a chain of segments is checked without reading them."""
@@ -143,7 +144,8 @@ class SegmentFile:
                 return
             offset = end - LINE_BYTES_MAX  # a line may straddle two windows; one seen twice does no harm
 
-    def _entry(self, line: GroupHeader | Lost | Sealed | None, *, offset: int, sequence: int) -> Entry:
+    def _rarer(self, line: GroupHeader | Lost | Sealed | None, *, offset: int, sequence: int) -> Lost | Sealed | Damage:
+        """What stands at `offset` where no group does that follows on."""
         reason = ""
         if line is None:
             reason = "no undamaged line begins here"
@@ -152,19 +154,14 @@ class SegmentFile:
                 reason = f"the seal says {line.last}, the records end at {sequence - 1}"
             elif offset + line.line_bytes != self.size():
                 offset, reason = offset + line.line_bytes, "bytes follow the seal"
-        elif line.first != sequence or line.last < sequence:
+        elif isinstance(line, GroupHeader) or line.first != sequence or line.last < sequence:
             reason = f"sequence {line.first} follows {sequence - 1}"
-        elif isinstance(line, GroupHeader):
-            payload = self._payload(line, offset + line.line_bytes)
-            if payload is not None:
-                return Group(header=line, offset=offset, payload=payload)
-            reason = "a group is cut short, or its records do not match its sum"
         return Damage(offset=offset, sequence=sequence, reason=reason) if reason or line is None else _not_group(line)
 
     def _payload(self, header: GroupHeader, offset: int) -> bytes | None:
         data, start = self._at(offset, header.bytes_count)
         payload = data[start : start + header.bytes_count]
-        if len(payload) != header.bytes_count or crc32(payload, self.require_header().seed) != header.crc:
+        if len(payload) != header.bytes_count or crc32(payload, self._seed) != header.crc:
             return None
         return payload if payload.endswith(b"\n") and payload.count(b"\n") == header.count else None
 

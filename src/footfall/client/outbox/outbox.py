@@ -46,7 +46,7 @@ from footfall.delivery.api import Exchanges
 from footfall.delivery.exchanges import HttpExchanges
 from footfall.errors import FootfallError, LogFullError, SettingsError
 from footfall.events.schema import Event
-from footfall.log.disk import Disk, UnsyncedDisk
+from footfall.log.disk import Disk, unsynced_disk
 
 BYTES_MAX: Final = 1 << 30
 AGE_S_MAX: Final = 30 * 86_400.0
@@ -138,7 +138,7 @@ class Outbox:
         self._age_s_max = age_s_max
         self._exit_s = exit_s
         self._clock = clock or SystemClock()
-        self._disk = disk or (Disk() if durability == "disk" else UnsyncedDisk())
+        self._disk = disk or (Disk() if durability == "disk" else unsynced_disk(self._root))
         self._make_exchanges = exchanges or self._http
         self._currency = settings.currency
         self._head = head_of(settings.url)

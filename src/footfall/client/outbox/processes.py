@@ -60,4 +60,6 @@ def _at_exit() -> None:
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
+    import fcntl  # noqa: F401 - see the docstring; the log imports it with its first lock
+
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
