@@ -16,7 +16,7 @@ run:             ## a server that stays up, with a platform pair and its keys; C
 
 test:            ## all tests but the slow and hostile ones
 	@scripts/environment server dev
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(or $(ARGS),--numprocesses 3 --dist loadfile)
 
 torture:         ## the slow and hostile tests
 	@scripts/environment server dev

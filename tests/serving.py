@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import psutil
 
@@ -50,10 +50,22 @@ class Reply(NamedTuple):
 _numbers = itertools.count(0x7C1F0000)
 
 
+_PORTS_A_WORKER: Final = 2000
+_worker: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports: Final = itertools.cycle(range(14_000 + _worker * _PORTS_A_WORKER, 14_000 + (_worker + 1) * _PORTS_A_WORKER))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, and that no test beside this one will be given: below those that the system hands out itself."""
+    for port in _ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable: the circle has no end")
 
 
 def now_ms() -> int:

@@ -94,6 +94,7 @@ def test_answers_without_the_proof_end_the_run_however_fast_they_came() -> None:
             take_turns({"empty": turn}, QUICK)
 
 
+@pytest.mark.torture
 def test_a_killed_shop_loses_nothing_and_the_table_says_of_how_many(tmp_path: Path) -> None:
     scenario = ran(tmp_path, "losses-kill")
     values = scenario["rows"]["kill"]["values"]
@@ -104,12 +105,14 @@ def test_a_killed_shop_loses_nothing_and_the_table_says_of_how_many(tmp_path: Pa
     assert {goal["reached"] for goal in scenario["goals"]} == {True}
 
 
+@pytest.mark.torture
 def test_a_backlog_is_counted_at_the_receiver_before_a_rate_is_printed(tmp_path: Path) -> None:
     scenario = ran(tmp_path, "delivery")
     assert {"footfall", "batches"} <= set(scenario["rows"])
     assert all(row["values"]["rate"] > 0 for row in scenario["rows"].values())
 
 
+@pytest.mark.torture
 def test_calls_are_timed_asleep_at_work_and_flat_out(tmp_path: Path) -> None:
     scenario = ran(tmp_path, "track")
     for row in scenario["rows"].values():

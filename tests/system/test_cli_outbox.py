@@ -34,7 +34,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 TRAY_MEMBERS = {
     "name", "to", "platform", "pid", "made_at", "alive", "waiting", "oldest_waiting_at", "delivered", "refused", "shed",
-    "mistaken", "bytes_count",
+    "mistaken", "bytes_count", "damaged",
 }  # fmt: skip
 
 
@@ -142,6 +142,24 @@ def test_a_type_that_nobody_knows_is_not_repeated(tmp_path: Path, receiver: Rece
     (reason,) = outbox("ls", tmp_path, "--json").json["refused"]
     assert reason["event_types"] == {"other": 1, "HOME": 1}
     assert "HOME 1, other 1" in outbox("drop", tmp_path).told
+
+
+def test_ls_tells_of_damage_and_goes_on(tmp_path: Path, receiver: Receiver) -> None:
+    have_refused(tmp_path, receiver, "HOME")
+    have_refused(tmp_path, receiver, "HOME", "SEARCH")
+    damaged, sound = trays(tmp_path)
+    assert damaged["damaged"] == ""
+    (segment,) = tmp_path.glob(f"{damaged['name']}/refused/*.log")
+    segment.write_bytes(b"x" * segment.stat().st_size)
+    run = outbox("ls", tmp_path, "--json")
+    assert run.status == 0
+    assert run.json["trays"] == [damaged | {"refused": 0, "damaged": run.json["trays"][0]["damaged"]}, sound]
+    assert run.json["trays"][0]["damaged"].startswith(f"refused/{segment.name}: the first line of this segment is damaged")
+    assert sum(reason["count"] for reason in run.json["refused"]) == 2
+    shown = outbox("ls", tmp_path)
+    assert shown.status == 0
+    assert "dead, damaged" in shown.out
+    assert f"{damaged['name']} cannot be read entirely" in shown.told
 
 
 def test_ls_reads_the_platform_out_of_any_address(tmp_path: Path) -> None:

@@ -206,7 +206,14 @@ class Crowd:
                     self.answered.add(word)
 
 
-@pytest.mark.parametrize("name", ["flask-gunicorn", "flask-gunicorn-preload", "fastapi-uvicorn-workers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flask-gunicorn",
+        pytest.param("flask-gunicorn-preload", marks=pytest.mark.torture),
+        pytest.param("fastapi-uvicorn-workers", marks=pytest.mark.torture),
+    ],
+)
 def test_reloading_workers_under_traffic_loses_nothing(name: str, shared_footfall: Footfall, tmp_path: Path) -> None:
     with open_shop(name, directory=tmp_path, receiver=shared_footfall) as shop, Crowd(shop.port, name=name) as crowd:
         for _ in range(2):

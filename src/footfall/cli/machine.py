@@ -20,10 +20,11 @@ from typing import Final
 from footfall.cli.data import REGISTRY_NAME, TREES, tree
 from footfall.cli.findings import Finding, fail, ok, warn
 from footfall.cli.output import counted
-from footfall.cli.receiver import get, understood
+from footfall.cli.receiver import get
 from footfall.cli.room import free_bytes_min
 from footfall.cli.settings import Settings
 from footfall.clock import SystemClock
+from footfall.delivery.document import read_document
 from footfall.errors import FootfallError
 from footfall.log.directory import LOCK_NAME
 from footfall.log.disk import Disk
@@ -221,9 +222,9 @@ def _port(check: str, host: str, port: int, url: str) -> Finding:
     except OSError as error:
         return fail(check, f"{where} cannot be listened on ({error.strerror})", cure=f"choose another with {flag}")
     answer = get(url, timeout_s=_ASK_TIMEOUT_S, trusts_any=True)
-    if answer is not None and (url.endswith("/healthz") and answer[0] == 200 and b"alive" in answer[2]):
+    if answer is not None and (url.endswith("/healthz") and answer.status == 200 and b"alive" in answer.body):
         return _readiness(check, where, url)
-    document = understood(*answer) if answer is not None else None
+    document = read_document(answer) if answer is not None else None
     if document is not None and document.is_footfall:
         return ok(check, f"Footfall {document.version} serves {where}")
     who = "something that speaks HTTP" if answer is not None else "something"
@@ -232,9 +233,9 @@ def _port(check: str, host: str, port: int, url: str) -> Finding:
 
 def _readiness(check: str, where: str, url: str) -> Finding:
     answer = get(url.replace("/healthz", "/readyz"), timeout_s=_ASK_TIMEOUT_S)
-    if answer is not None and answer[0] == 200:
+    if answer is not None and answer.status == 200:
         return ok(check, f"a Footfall serves {where}, and would take an event now")
-    why = answer[2].decode(errors="replace")[:300].strip() if answer is not None else "no answer"
+    why = answer.body.decode(errors="replace")[:300].strip() if answer is not None else "no answer"
     return warn(check, f"a Footfall serves {where}, and would take no event now: {why}", cure="its log says more")
 
 

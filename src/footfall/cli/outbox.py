@@ -191,7 +191,7 @@ def _row(directory: Path, tray: TrayReport, *, now_ms: int) -> Sequence[str]:
         tray.name,
         when(tray.made_at or None),
         str(tray.pid or "–"),
-        "[green]living[/]" if tray.alive else "dead",
+        ("[green]living[/]" if tray.alive else "dead") + (", [red]damaged[/]" if tray.damaged else ""),
         marked(str(place)) if place else "[yellow]cannot be told[/]",
         f"{waiting(tray):,}",
         age(oldest_waiting_at(directory, tray), now_ms=now_ms),
@@ -213,6 +213,9 @@ def _print_reasons(reasons: Sequence[Reason]) -> None:
 
 
 def _say_what_next(directory: Path, found: Sequence[TrayReport]) -> None:
+    for tray in found:
+        if tray.damaged:
+            complain(f"{tray.name} cannot be read entirely, what can is counted: {tray.damaged}")
     if any(tray.refused for tray in found):
         say(f"refused events are kept; with the cause mended: {_command('resend', directory)}; or: {_command('drop', directory)}")
     if left := waiting_of_the_dead(found):

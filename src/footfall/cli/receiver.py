@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from footfall.delivery.document import Document, read_document
 from footfall.delivery.transport import Response
 
 _BYTES_MAX: Final = 4 << 20
@@ -16,15 +14,11 @@ _BYTES_MAX: Final = 4 << 20
 
 def ask(base_url: str, *, timeout_s: float) -> Response | None:
     """What `base_url` serves as /openapi.json; None where no answer comes."""
-    answer = get(f"{base_url}/openapi.json", timeout_s=timeout_s)
-    if answer is None:
-        return None
-    status, headers, body = answer
-    return Response(status=status, headers=headers, body=body)
+    return get(f"{base_url}/openapi.json", timeout_s=timeout_s)
 
 
-def get(url: str, *, timeout_s: float, trusts_any: bool = False) -> tuple[int, Mapping[str, str], bytes] | None:
-    """One GET on a connection of its own, without a key: status, headers by lower-case name, body. None where no answer comes.
+def get(url: str, *, timeout_s: float, trusts_any: bool = False) -> Response | None:
+    """One GET on a connection of its own, without a key. None where no answer comes.
     `trusts_any`: whatever the certificate, for listeners of this machine that are asked by address."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
@@ -38,13 +32,9 @@ def get(url: str, *, timeout_s: float, trusts_any: bool = False) -> tuple[int, M
     try:
         connection.request("GET", parts.path or "/", headers={"Accept": "application/json"})
         answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read(_BYTES_MAX)
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Response(status=answer.status, headers=headers, body=answer.read(_BYTES_MAX))
     except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-
-
-def understood(status: int, headers: Mapping[str, str], body: bytes) -> Document:
-    """The answer as a Footfall's document, where it is one."""
-    return read_document(Response(status=status, headers=headers, body=body))

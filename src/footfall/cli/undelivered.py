@@ -28,8 +28,6 @@ OTHER: Final = "other"
 """Stands for types nobody knows, which may hold anything, and for what cannot be read."""
 ANY_BYTES: Final = 1 << 50
 """Room without end: who looks after an outbox by hand must not have its oldest events given up meanwhile."""
-_LOOKS_MAX: Final = 5
-"""A directory may go while it is looked at: its owner has just finished with it."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,17 +78,8 @@ def place_of(to: str) -> Place | None:
 
 
 def trays(root: Path, *, name: str | None = None) -> list[TrayReport]:
-    """The process directories, oldest first; the one of `name` where given. OSError and LogError."""
-    for _ in range(_LOOKS_MAX - 1):
-        try:
-            return _named(list_trays(root), name)
-        except FileNotFoundError:
-            pass
-    return _named(list_trays(root), name)
-
-
-def _named(found: list[TrayReport], name: str | None) -> list[TrayReport]:
-    return [tray for tray in found if name in (None, tray.name)]
+    """The process directories, oldest first; the one of `name` where given. OSError."""
+    return [tray for tray in list_trays(root) if name in (None, tray.name)]
 
 
 def waiting(tray: TrayReport) -> int:

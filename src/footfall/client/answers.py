@@ -11,8 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from footfall.delivery.answers import Rejected, message_of, read_batch_answer, retry_after
-from footfall.delivery.answers import safe as safe
+from footfall.delivery.answers import Rejected, message_of, read_batch_answer, retry_after, safe
 from footfall.delivery.transport import Response
 from footfall.errors import (
     ApiError,

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import msgspec
 
-from footfall.client.answers import Answer, Report, safe
+from footfall.client.answers import Answer, Report
 from footfall.client.calls import Call, Desk, Outcome
+from footfall.delivery.answers import safe
 from footfall.delivery.transport import Response
 from footfall.errors import InvalidEventError
 from footfall.events import quality

@@ -7,11 +7,15 @@
 A proxy is used when the program says so, and is never taken from the environment, for whoever sets `HTTPS_PROXY` would decide
 where shoppers' data goes. On the way to an https receiver a proxy sees a host name and a port. Its password is held by `Proxy`
 alone and appears in no error and no `repr`.
+
+What a first connection would import is imported with this module, before there is a thread: a child that was forked in the midst
+of an import can never do it again, and the search for the codec of host names remembers a failure ("unknown encoding: idna").
 """
 
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 import socket
 import ssl
@@ -28,6 +32,7 @@ from footfall.errors import SettingsError
 Dial = Callable[[str, int, float], socket.socket]
 """Host, port, seconds → a connected socket, or OSError."""
 
+codecs.lookup("idna")
 _READ_BYTES: Final = 4096
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 

@@ -37,7 +37,8 @@ from footfall.log.watermark import Watermark
 SEGMENT_BYTES: Final = 32 << 20
 _SPACE_CHECK_S: Final = 0.2
 _SPACE_CHECK_BYTES: Final = 4 << 20
-"""Free space is asked for after this much time or data, whichever comes first: between two looks we cannot eat a segment."""
+"""Free space is asked for after this much time or data, whichever comes first: between two looks we cannot eat a segment. Who
+leaves less than a segment free says less."""
 _LOCK_PATIENCE_S: Final = 0.25
 """A look at the lock by a reader holds it for microseconds, and a predecessor that is just ending for milliseconds."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -55,6 +56,7 @@ class SegmentWriter:
         segment_bytes: int = SEGMENT_BYTES,
         segment_age_s_max: float = math.inf,
         free_bytes_min: int | None = None,
+        look_bytes: int = _SPACE_CHECK_BYTES,
         accept_tmpfs: bool = False,
         quarantine_corrupt: bool = False,
         passed: Mapping[str, int] | None = None,
@@ -65,7 +67,8 @@ class SegmentWriter:
         """Takes the directory, makes it where it is missing, recovers what a predecessor left.
 
         A segment is closed at `segment_bytes`, or by the first write after `segment_age_s_max`, since retention takes whole ones
-        only. `free_bytes_min` is what a write leaves free on the volume (default: two segments). `passed` (writer → sequence)
+        only. `free_bytes_min` is what a write leaves free on the volume (default: two segments), `look_bytes` after how many
+        bytes at most it is looked whether it does. `passed` (writer → sequence)
         says what no reader needs any more: recovery does not copy it. Raises LogLockedError, LogCorruptError (not with
         `quarantine_corrupt`), LogFullError when there is not even room for the directory, LogError for the rest.
         """
@@ -83,7 +86,7 @@ class SegmentWriter:
         )  # fmt: skip
         opened = cls(
             plan, lock=lock, clock=clock, segment_bytes=segment_bytes, segment_age_s_max=segment_age_s_max,
-            quarantine_corrupt=quarantine_corrupt,
+            quarantine_corrupt=quarantine_corrupt, look_bytes=look_bytes,
             free_bytes_min=2 * segment_bytes if free_bytes_min is None else free_bytes_min,
         )  # fmt: skip
         try:
@@ -105,6 +108,7 @@ class SegmentWriter:
         segment_bytes: int,
         segment_age_s_max: float,
         free_bytes_min: int,
+        look_bytes: int,
         quarantine_corrupt: bool,
     ) -> None:
         """Use `open`."""
@@ -116,6 +120,7 @@ class SegmentWriter:
         self._segment_age_s_max = segment_age_s_max
         self._segment_since_s = clock.monotonic_s()
         self._free_bytes_min = free_bytes_min
+        self._look_bytes = look_bytes
         self._quarantine_corrupt = quarantine_corrupt
         self._segment: OpenSegment | None = None
         self._mark: Watermark | None = None
@@ -314,7 +319,7 @@ class SegmentWriter:
     def _require_room(self, payload_bytes: int) -> None:
         now_s = self._clock.monotonic_s()
         self._unlooked_bytes += payload_bytes
-        if now_s >= self._look_at_s or (self._unlooked_bytes >= _SPACE_CHECK_BYTES and not self._lacking):
+        if now_s >= self._look_at_s or (self._unlooked_bytes >= self._look_bytes and not self._lacking):
             self._look_at_s, self._unlooked_bytes = now_s + _SPACE_CHECK_S, payload_bytes
             free_bytes = self._disk.free_bytes(self._plan.directory)
             lacking = free_bytes - payload_bytes < self._free_bytes_min

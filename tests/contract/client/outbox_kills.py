@@ -38,6 +38,7 @@ def kill_shops(directory: Path, *, kills: int, random: random.Random) -> Report:
                 time.sleep(random.random() * 0.05)  # where it is killed is up to chance, and to the seed
                 shop.kill()
                 promised.update(line.decode().strip() for line in shop.stdout.readlines())
+            receiver.wait_for_the_dead()
             if status == 503:
                 del receiver.arrivals[seen:]  # answered so, it has not arrived
         receiver.script(answer(200))

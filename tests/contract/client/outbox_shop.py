@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -17,11 +18,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+if "under_gevent" in sys.argv:  # before anything else, as gevent asks for
+    from gevent import monkey
+
+    monkey.patch_all()
+
 kept: list[Outbox] = []
 if "at_exit" in sys.argv:  # before the outbox registers its own, so that it runs after that
     atexit.register(lambda: track(kept[0], "e-2"))
 
 from footfall.client.outbox import Outbox  # noqa: E402
+from footfall.delivery.api import Done  # noqa: E402
+from footfall.delivery.exchanges import HttpExchanges  # noqa: E402
+from footfall.log.disk import Disk, UnsyncedDisk  # noqa: E402
 
 
 def tell(event_id: str) -> None:
@@ -48,8 +57,8 @@ def require_balance(outbox: Outbox) -> None:
     assert stats.tracked == stats.delivered + stats.waiting + stats.refused + stats.shed, stats
 
 
-def in_child(work: Callable[[], None]) -> int:
-    child = os.fork()
+def in_child(work: Callable[[], object], *, fork: Callable[[], int] = os.fork) -> int:
+    child = fork()
     if child:
         return child
     signal.alarm(20)
@@ -187,6 +196,141 @@ def multiprocessing_spawn(outbox: Outbox) -> None:
     deliver(outbox)
 
 
+def imports_nothing_later(outbox: Outbox) -> None:
+    """A fork in the midst of an import leaves a child that can never do it."""
+    wait_until_alone()
+    before = set(sys.modules)
+    track(outbox, "parent-1")
+    outbox.track(evnt_type="HOME")  # type: ignore[call-arg]
+    deliver(outbox)
+    assert set(sys.modules) - before == set()
+
+
+# -- forks in C, which call none of Python's hooks: uWSGI's without lazy-apps ---------------------------------------------------
+
+
+class Watched(HttpExchanges):
+    """Says when the sender sleeps: a fork in C must meet no thread that waits for the interpreter, or the child never gets it."""
+
+    asleep = threading.Event()
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        if timeout_s > 0.5:
+            self.asleep.set()
+        return super().wait(timeout_s)
+
+
+class HangingDisk(UnsyncedDisk):
+    """A write of it hangs until it is let go, in the process that began it."""
+
+    def __init__(self) -> None:
+        self.lets_go = threading.Event()
+        self.lets_go.set()
+        self.hangs = threading.Event()
+        self.owner = os.getpid()
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        if os.getpid() == self.owner and not self.lets_go.is_set():
+            self.hangs.set()
+            self.lets_go.wait(10)
+        return super().write(descriptor, data)
+
+
+def in_child_of_c(work: Callable[[], object]) -> int:
+    """As `in_child`. PyDLL, since a call that gives the interpreter away could lose it to a thread that the child has not."""
+    child: int = ctypes.PyDLL(None).fork()
+    return child or in_child(work, fork=lambda: 0)
+
+
+def make_watched(disk: Disk | None = None) -> Outbox:
+    return Outbox(
+        sys.argv[2], platform_id="SHOP", api_key="key", base_url=sys.argv[3], batch=False, exchanges=Watched, disk=disk, exit_s=5
+    )
+
+
+def wait_until_asleep() -> None:
+    assert Watched.asleep.wait(10)
+    time.sleep(0.05)  # from the word to the sleep
+
+
+def wait_until_alone() -> None:
+    """Until no thread is left that was started on the side."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(10)
+
+
+def used_then_forked_in_c(_: Outbox) -> None:
+    outbox = make_watched()
+    track(outbox, "parent-1")
+    deliver(outbox)
+    wait_until_asleep()
+
+    def work() -> None:
+        assert outbox.stats().tracked == 0
+        track(outbox, "child-1")
+        track(outbox, "child-2", "PURCHASE")
+        deliver(outbox)
+        outbox.close()
+
+    child = in_child_of_c(work)
+    track(outbox, "parent-2")
+    wait_for(child)
+    track(outbox, "parent-3")
+    deliver(outbox)
+
+
+def preloaded_and_forked_in_c(outbox: Outbox) -> None:
+    wait_until_alone()
+    for child in [in_child_of_c(partial(track, outbox, f"worker-{number}")) for number in range(3)]:
+        wait_for(child)
+    deliver(outbox)
+
+
+def closed_in_a_child_of_c(_: Outbox) -> None:
+    """What the child closes, or ends with, is not its parent's."""
+    outbox = make_watched()
+    track(outbox, "parent-1")
+    deliver(outbox)
+    wait_until_asleep()
+    ends: list[Callable[[], object]] = [outbox.close, outbox.flush, outbox.end_with_process]
+    for end in ends:
+        wait_for(in_child_of_c(end))
+    track(outbox, "parent-2")
+    deliver(outbox)
+
+
+def forked_in_c_while_a_thread_writes(_: Outbox) -> None:
+    """The child gets the locks as they were: held, by a thread that it has not."""
+    disk = HangingDisk()
+    outbox = make_watched(disk)
+    track(outbox, "parent-1")
+    deliver(outbox)
+    wait_until_asleep()
+    disk.lets_go.clear()
+    thread = threading.Thread(target=track, args=(outbox, "parent-2"))
+    thread.start()
+    assert disk.hangs.wait(10)
+    time.sleep(0.05)  # as in `wait_until_asleep`
+
+    def work() -> None:
+        threads = [threading.Thread(target=track, args=(outbox, f"child-{number}")) for number in range(1, 5)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(10)
+        assert outbox.stats().tracked == 4
+        deliver(outbox)
+
+    wait_for(in_child_of_c(work))
+    disk.lets_go.set()
+    thread.join(10)
+    deliver(outbox)
+
+
+# -- deaths --------------------------------------------------------------------------------------------------------------------
+
+
 def dies_before_its_child(outbox: Outbox) -> None:
     """The child, who lives on, must not keep the lock of its parent's events."""
     track(outbox, "dies-1")
@@ -277,6 +421,18 @@ def under_asyncio(outbox: Outbox) -> None:
         assert await asyncio.to_thread(outbox.flush, 10)
 
     asyncio.run(work())
+    require_balance(outbox)
+
+
+def under_gevent(outbox: Outbox) -> None:
+    import gevent
+
+    def work(name: int) -> None:
+        for number in range(20):
+            track(outbox, f"e-{name}-{number}", user_id=f"u-{name}")
+            gevent.sleep(0.001)
+
+    gevent.joinall([gevent.spawn(work, name) for name in range(50)], raise_error=True)
     require_balance(outbox)
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ ENDS = {
     "in_daemon_thread": 0,
     "at_exit": 0,
     "under_asyncio": 0,
+    "under_gevent": 0,
 }
 
 
@@ -46,7 +48,7 @@ def deliver_what_is_left(directory: Path, url: str) -> None:
     assert stats.tracked == stats.adopted == stats.delivered
 
 
-@pytest.mark.parametrize("scenario", ENDS)
+@pytest.mark.parametrize("scenario", [scenario for scenario in ENDS if scenario != "under_gevent"])
 def test_what_was_promised_arrives_however_the_shop_ends(scenario: str, tmp_path: Path) -> None:
     with Receiver() as receiver:
         promised, _ = run(scenario, tmp_path, receiver.url)
@@ -60,6 +62,16 @@ def test_an_ordinary_end_delivers_by_itself(scenario: str, tmp_path: Path) -> No
     with Receiver() as receiver:
         promised, _ = run(scenario, tmp_path, receiver.url)
         assert promised == {arrival.event["id"] for arrival in receiver.arrivals}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_patched_process_of_gevent_delivers_what_fifty_greenlets_track_and_ends_by_itself(tmp_path: Path) -> None:
+    pytest.importorskip("gevent")
+    with Receiver() as receiver:
+        promised, seconds = run("under_gevent", tmp_path, receiver.url)
+        assert Counter(arrival.event["id"] for arrival in receiver.arrivals) == dict.fromkeys(promised, 1)
+    assert len(promised) == 1000
+    assert seconds < 10
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,10 @@ import pytest
 
 from footfall.client.outbox import Outbox
 from footfall.client.outbox.inspection import drop, list_trays, refused_events, resend
+from footfall.errors import LogCorruptError
+from footfall.log.disk import Disk
 from tests.contract.delivery.receiver import Receiver, answer
+from tests.serving import until
 
 SHOP = str(Path(__file__).with_name("outbox_shop.py"))
 
@@ -29,12 +32,13 @@ def leave(directory: Path, receiver: Receiver, *, scenario: str = "is_killed", t
         command = [sys.executable, SHOP, scenario, str(directory), receiver.url]
         ended = subprocess.run(command, capture_output=True, check=False)
         assert ended.stdout, ended.stderr
+    receiver.wait_for_the_dead()
     receiver.script(answer(200))
     receiver.arrivals.clear()
 
 
 def track(outbox: Outbox, name: str, event_type: str = "HOME") -> None:
-    assert outbox.track(id=name, event_type=event_type, channel_type="SITE", user_id="u-1", page_id="p") == name
+    assert outbox.track(id=name, event_type=event_type, channel_type="SITE", user_id="a-shopper", page_id="p") == name
 
 
 def run_and_kill(directory: Path, receiver: Receiver, *, arrivals: int) -> set[str]:
@@ -145,7 +149,7 @@ def test_a_refused_event_is_set_aside_listed_and_can_be_sent_again_while_its_own
         assert (stats.refused, stats.delivered) == (1, 1)
         (refused,) = refused_events(tmp_path)
         assert (refused.status, b'"id":"bad"' in refused.event) == (400, True)
-        assert "u-1" not in repr(refused)
+        assert "a-shopper" not in repr(refused)
         assert resend(tmp_path) == 1
         assert list(refused_events(tmp_path)) == []
         assert outbox.flush(10)
@@ -175,16 +179,62 @@ def test_refused_events_outlive_their_process_until_they_are_dropped(tmp_path: P
 
 def test_the_counts_on_disk_balance_after_a_kill(tmp_path: Path) -> None:
     with Receiver() as receiver:
-        promised = run_and_kill(tmp_path, receiver, arrivals=100)
+        promised = run_and_kill(tmp_path, receiver, arrivals=300)
         (tray,) = list_trays(tmp_path)
         assert promised
-        assert 60 <= tray.delivered <= len(receiver.arrivals)  # some were on their way
+        assert 0 < tray.delivered <= len(receiver.arrivals)  # some were on their way
         with make(tmp_path, receiver.url) as successor:
             assert successor.flush(30)
             assert balanced(successor)
             adopted = successor.stats().adopted
         distinct = len({arrival.event["id"] for arrival in receiver.arrivals})
         assert tray.delivered + adopted == distinct >= len(promised)
+
+
+def test_damage_among_refused_events_is_told_holds_nobody_up_and_ends_with_drop(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        receiver.script(answer(400))
+        for _ in range(2):
+            with make(tmp_path, receiver.url) as outbox:
+                track(outbox, "bad")
+                assert outbox.flush(10)
+        damaged, sound = list_trays(tmp_path)
+        (segment,) = tmp_path.glob(f"{damaged.name}/refused/*.log")
+        segment.write_bytes(b"x" * segment.stat().st_size)
+        with make(tmp_path, receiver.url) as successor:
+            assert successor.flush(10)
+            assert until(lambda: not any(tray.alive for tray in list_trays(tmp_path)), seconds=10)
+            seen, other = list_trays(tmp_path)
+            assert (seen.refused, other) == (0, sound)
+            assert f"refused/{segment.name}: the first line of this segment is damaged" in seen.damaged
+            assert str(tmp_path) not in seen.damaged
+        assert [event.tray for event in refused_events(tmp_path)] == [sound.name]
+        with pytest.raises(LogCorruptError, match=damaged.name):
+            resend(tmp_path)
+        assert list(refused_events(tmp_path)) == []
+        receiver.script(answer(200))
+        with make(tmp_path, receiver.url) as successor:
+            assert successor.flush(10)
+            assert successor.stats().delivered == 1
+        assert drop(tmp_path) == 0
+        with make(tmp_path, receiver.url) as successor:
+            assert successor.flush(10)
+    assert list_trays(tmp_path) == []
+
+
+def test_a_tray_that_goes_while_it_is_read_is_left_out_of_the_list(tmp_path: Path) -> None:
+    class GoingDisk(Disk):
+        def is_locked(self, path: Path) -> bool:
+            locked = super().is_locked(path)
+            if path.parent.name == first.name:
+                path.parent.rename(tmp_path / "gone")
+            return locked
+
+    with Receiver() as receiver:
+        receiver.script(answer(503))
+        leave(tmp_path, receiver, times=2)
+    first, second = list_trays(tmp_path)
+    assert list_trays(tmp_path, disk=GoingDisk()) == [second]
 
 
 @pytest.mark.parametrize("place", ["older", "newest", "label", "tally"])

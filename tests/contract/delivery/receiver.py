@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -97,6 +98,15 @@ class Receiver:
             connections = list(self._open)
         for connection in connections:
             connection.shutdown(socket.SHUT_RDWR)
+
+    def wait_for_the_dead(self) -> None:
+        """Until whatever processes sent before they were killed has arrived: a connection is accepted, and read, after its peer
+        has gone. Nobody else may be connected."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as last:
+            last.sendall(b"\n")
+            assert last.recv(1) == b""  # accepted after all others
+        while self._open:
+            time.sleep(0.002)
 
     def __enter__(self) -> Self:
         self._thread.start()

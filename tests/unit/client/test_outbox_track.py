@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import os
 import pickle
 import signal
@@ -18,7 +19,10 @@ import pytest
 from footfall import Money
 from footfall.client.outbox import Outbox
 from footfall.client.outbox.inspection import list_trays
+from footfall.client.web import shopper
+from footfall.client.web.wsgi import FootfallMiddleware
 from footfall.clock import SystemClock
+from footfall.delivery.api import Done
 from footfall.delivery.exchanges import ScriptedExchanges
 from footfall.delivery.transport import Request, Response, ScriptedTransport
 from footfall.errors import NetworkError, SettingsError
@@ -62,13 +66,21 @@ class Hours(SystemClock):
 
 
 class TroubledDisk(UnsyncedDisk):
-    """Fails to write as told, and has as little room as told."""
+    """Fails to write as told, and has as little room as told. `bug` is no trouble of disks, and nobody expects it."""
 
     def __init__(self) -> None:
         self.trouble = 0
         self.free = 1 << 40
+        self.bug: Exception | None = None
+
+    def lock(self, path: Path) -> int:
+        if self.bug:
+            raise self.bug
+        return super().lock(path)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        if self.bug:
+            raise self.bug
         if self.trouble:
             raise OSError(self.trouble, os.strerror(self.trouble))
         return super().write(descriptor, data)
@@ -164,6 +176,78 @@ def test_a_mistake_of_the_caller_is_told_once_for_each_place_and_counted(make: M
     assert not any("a-person" in line for line in said)
     stats = outbox.stats()
     assert (stats.tracked, stats.refused, stats.mistaken) == (6, 6, 6)
+
+
+def test_a_mistake_behind_a_web_helper_is_told_where_the_shop_made_it(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def shop(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        assert shopper().track(evnt_type="HOME") == ""  # type: ignore[call-arg]
+        return []
+
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": "203.0.113.9", "wsgi.url_scheme": "http"}
+    FootfallMiddleware(shop, make())(environ, lambda *_: lambda _: None)
+    (said,) = complaints(caplog)
+    assert said.startswith(f"{__file__}:{shop.__code__.co_firstlineno + 2} tracks what is no event")
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["making its directory", "writing"])
+def test_what_nobody_foresaw_costs_the_event_and_not_the_request(
+    is_first: bool, make: Make, line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk, clock = TroubledDisk(), Hours()
+    outbox = make(disk=disk, clock=clock)
+    kept = set() if is_first else {outbox.track(event("before"))}
+    disk.bug = TypeError("'a-person' is of the wrong type")
+    assert outbox.track(event("lost-1", user_id="a-person")) == ""
+    assert outbox.track(event("lost-2", user_id="a-person")) == ""
+    disk.bug = None
+    clock.ahead_s += 5
+    kept.add(outbox.track(event("after")))
+    assert outbox.flush(5)
+    assert set(line.ids) == kept == {"before", "after"} - ({"before"} if is_first else set())
+    stats = outbox.stats()
+    assert (stats.shed, stats.delivered) == (2, len(kept))
+    said = complaints(caplog)
+    assert len(said) == len(set(said)) > 0
+    assert all("TypeError" in each for each in said)
+    assert "a-person" not in caplog.text
+
+
+def test_a_sender_that_cannot_be_woken_costs_no_event(make: Make, line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(ScriptedExchanges):
+        def wait(self, timeout_s: float) -> list[Done]:
+            if timeout_s > 0.5:
+                asleep.set()
+            return super().wait(timeout_s)
+
+        def wake(self) -> None:
+            if is_deaf.is_set():
+                raise TypeError("not to be woken")
+            super().wake()
+
+    asleep, is_deaf = threading.Event(), threading.Event()
+    outbox = make(exchanges=lambda: Deaf(line))
+    is_deaf.set()
+    assert outbox.track(event("e-1")) == "e-1"
+    assert asleep.wait(10)
+    while not complaints(caplog):
+        assert outbox.track(event("e-2")) == "e-2"
+    assert "TypeError" in complaints(caplog)[0]
+    is_deaf.clear()
+    assert outbox.flush(10)
+    assert set(line.ids) == {"e-1", "e-2"}
+
+
+def test_a_log_filter_of_the_shop_that_fails_does_not_come_out_of_track(make: Make) -> None:
+    def fail(_: logging.LogRecord) -> bool:
+        raise RuntimeError
+
+    logger = logging.getLogger("footfall.outbox")
+    logger.addFilter(fail)
+    try:
+        assert make().track(evnt_type="HOME") == ""  # type: ignore[call-arg]
+    finally:
+        logger.removeFilter(fail)
 
 
 def test_an_event_too_large_for_the_log_is_turned_away(make: Make) -> None:

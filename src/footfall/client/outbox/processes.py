@@ -3,16 +3,19 @@
 A fork copies descriptors, locks and memory, but no thread. So before it every outbox holds still, and in the child each lets go
 of what is its parent's: above all the descriptors of locks, which would keep a dead parent's events from being taken up.
 
+A fork in C need not call Python's hooks (uWSGI's does not, by default). Its child notices at the first call of any outbox, and
+does the same then. Locks may have been copied while they were held, so nothing in the child waits for one of before.
+
 A child that inherits a half-done import cannot do it again, so whatever the sender's thread would import at its first use is
-imported here, before there is a thread: the codec of host names (its search remembers a failure), and the dates of `Retry-After`.
+imported here, or in `delivery.dialing`, before there is a thread: the dates of `Retry-After`, and what locks files.
 """
 
 from __future__ import annotations
 
 import atexit
-import codecs
 import email.utils  # noqa: F401 - see the docstring
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
@@ -23,10 +26,10 @@ if TYPE_CHECKING:
 _HOLD_STILL_S: Final = 1.0
 """A fork waits so long for a hanging disk, then goes on."""
 
-codecs.lookup("idna")
-
 _living: WeakSet[Outbox] = WeakSet()
 _held: list[Callable[[], None]] = []
+_noticing: dict[int, threading.RLock] = {}
+"""Process → the lock of those of its threads that notice the fork. By process, since that of the parent may be held."""
 
 
 def remember(outbox: Outbox) -> None:
@@ -36,6 +39,15 @@ def remember(outbox: Outbox) -> None:
 
 def forget(outbox: Outbox) -> None:
     _living.discard(outbox)
+
+
+def notice_fork(outbox: Outbox) -> None:
+    """In the child of a fork that called no hooks: every outbox begins anew, `outbox` even if it was closed."""
+    process = os.getpid()
+    with _noticing.setdefault(process, threading.RLock()):
+        for each in {outbox, *_living}:
+            if each.process != process:
+                each.begin_in_child()
 
 
 def _before_fork() -> None:

@@ -26,7 +26,7 @@ import msgspec
 
 from footfall.client.outbox.records import DECODE_ERRORS, decode_waiting, encode
 from footfall.client.outbox.tally import TallyFile
-from footfall.client.outbox.worths import NAMES, free_bytes_min
+from footfall.client.outbox.worths import NAMES, free_bytes_min, look_bytes
 from footfall.clock import Clock
 from footfall.errors import LogError
 from footfall.log.directory import LOCK_NAME, WATERMARK_NAME, list_segments
@@ -251,8 +251,8 @@ class Tray:
     def _open(self, name: str, *, free_bytes_min: int, passed: int = 0) -> SegmentWriter:
         return SegmentWriter.open(
             self.directory, writer=name, segment_bytes=self._room.segment_bytes, segment_age_s_max=_SEGMENT_AGE_S_MAX,
-            free_bytes_min=free_bytes_min, accept_tmpfs=True, quarantine_corrupt=True, passed={name: passed},
-            clock=self._clock, disk=self._disk,
+            free_bytes_min=free_bytes_min, look_bytes=look_bytes(self._room.bytes_max), accept_tmpfs=True,
+            quarantine_corrupt=True, passed={name: passed}, clock=self._clock, disk=self._disk,
         )  # fmt: skip
 
     def _unlock(self) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -259,10 +260,12 @@ class Trays:
                     self._say("close", f"{queue.tray.directory} could not be closed properly: {_what(error)}")
 
     def abandon(self) -> None:
-        """In a forked child: lets go of what is the parent's."""
+        """In a forked child: lets go of what is the parent's, of as much as can be."""
         for queue in self._queues():
-            queue.close()
-            queue.tray.abandon()
+            with suppress(OSError):
+                queue.close()
+            with suppress(OSError):
+                queue.tray.abandon()
         self._others, self.own = [], None
 
     def _doings(self) -> tuple[int, ...]:
@@ -397,11 +400,17 @@ class Trays:
 
     def _remove_or_close(self, queue: Queue) -> None:
         tray = queue.tray
-        if queue.is_done and tray.is_whole and not holds_refused(self._disk, tray.directory):
+        if queue.is_done and tray.is_whole and not self._holds_refused(tray):
             tray.remove()
         else:
             self._kept.add(tray.directory.name)
             tray.close()
+
+    def _holds_refused(self, tray: Tray) -> bool:
+        try:
+            return holds_refused(self._disk, tray.directory)
+        except (OSError, LogError):
+            return True  # damaged: whoever looks after the directory is told, and gives them up
 
 
 def _letter(parcel: Parcel) -> Letter:

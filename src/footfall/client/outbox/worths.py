@@ -34,3 +34,9 @@ def free_bytes_min(worth: int, *, bytes_max: int) -> int:
     """What a write of this worth leaves free on the volume, so that the last room is for purchases: 64, 32, 16 and 0 MiB under
     an outbox of 1 GiB, in proportion under others."""
     return 0 if worth == PURCHASE else bytes_max >> (4 + worth)
+
+
+def look_bytes(bytes_max: int) -> int:
+    """After how many bytes the log of a worth looks at the free room: an eighth of what carts leave free, so that the three that
+    leave something cannot take more than half of it together."""
+    return max(1, free_bytes_min(_CART, bytes_max=bytes_max) >> 3)
