@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -247,14 +248,23 @@ def warm_user_agents() -> None:
     """Loads the user agent tables in a daemon thread, once a process family. Returns at once.
 
     A fork waits for the thread (60 ms at most in practice, one second by bound): a child that inherited a half-done import
-    would wait for its lock for ever.
+    would wait for its lock for ever. uWSGI forks in C and waits for nobody: in its master they are loaded before this returns.
     """
     global _warming
-    if _warming is None:
+    if is_before_forks_in_c():
+        _warm()
+    elif _warming is None:
         _warming = threading.Thread(target=_warm, name="footfall-warming", daemon=True)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=_wait_for_warming)
         _warming.start()
+
+
+def is_before_forks_in_c() -> bool:
+    """Whether this is uWSGI's master, which is about to fork its workers without Python's knowledge: a child that was forked so
+    while another thread waited for the interpreter hangs, whatever it runs, so no thread is begun that nobody asked for."""
+    worker_id = getattr(sys.modules.get("uwsgi"), "worker_id", None)
+    return worker_id is not None and worker_id() == 0
 
 
 _warming: threading.Thread | None = None

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from functools import partial
 
@@ -284,6 +285,17 @@ def preloaded_and_forked_in_c(outbox: Outbox) -> None:
     wait_until_alone()
     for child in [in_child_of_c(partial(track, outbox, f"worker-{number}")) for number in range(3)]:
         wait_for(child)
+    deliver(outbox)
+
+
+def preloaded_by_uwsgi(outbox: Outbox) -> None:
+    """Its master has the module `uwsgi` and the number 0. That there are trays must not make it begin a thread."""
+    track(outbox, "parent-1")
+    sys.modules["uwsgi"] = types.SimpleNamespace(worker_id=lambda: 0)  # type: ignore[assignment]
+    kept.append(make())
+    assert [thread.name for thread in threading.enumerate()].count("footfall-outbox") == 1
+    track(kept[1], "parent-2")
+    deliver(kept[1])
     deliver(outbox)
 
 

@@ -28,6 +28,7 @@ SCENARIOS = {
     "multiprocessing_spawn": {"parent-1", "child-1"},
     "used_then_forked_in_c": {"parent-1", "parent-2", "parent-3", "child-1", "child-2"},
     "preloaded_and_forked_in_c": {"worker-0", "worker-1", "worker-2"},
+    "preloaded_by_uwsgi": {"parent-1", "parent-2"},
     "closed_in_a_child_of_c": {"parent-1", "parent-2"},
     "forked_in_c_while_a_thread_writes": {"parent-1", "parent-2", "child-1", "child-2", "child-3", "child-4"},
     "dies_before_its_child": {"dies-1"},

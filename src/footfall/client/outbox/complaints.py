@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from traceback import format_tb
+from types import FrameType
 from typing import Final
 
 from footfall.clock import Clock
+from footfall.errors import FootfallError
 
 logger = logging.getLogger("footfall.outbox")
 
+_WEB: Final = "footfall.client.web"
 _AGAIN_S: Final = 60.0
 _AGAIN_S_MAX: Final = 3600.0
 _REASONS_MAX: Final = 256
@@ -46,6 +49,28 @@ class Complaints:
         if reason not in self._said and len(self._said) < _REASONS_MAX:
             self._said[reason] = (float("inf"), _AGAIN_S_MAX, 0)
             _log("%s", text)
+
+
+def what_of(error: Exception) -> str:
+    """What went wrong, in words that hold no value."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error) if isinstance(error, FootfallError) else place_of(error)
+
+
+def place_of(error: Exception) -> str:
+    """The type of an error and where it arose. Its own words may hold a value."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return f"{type(error).__name__} at {step.tb_frame.f_code.co_filename}:{step.tb_lineno}" if step else type(error).__name__
+
+
+def shop_frame_of(frame: FrameType) -> FrameType:
+    """The place in the shop's program behind a call: what of ours passed it on is of no help to anybody."""
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(f"{_WEB}."):
+        frame = frame.f_back
+    return frame
 
 
 def _log(form: str, *words: object) -> None:

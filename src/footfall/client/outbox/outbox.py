@@ -25,16 +25,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from os import getpid
 from pathlib import Path
-from types import FrameType, MappingProxyType, TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, Unpack
 
 import msgspec
 
-from footfall.client.calls import warm_user_agents
+from footfall.client.calls import is_before_forks_in_c, warm_user_agents
 from footfall.client.constructors import Members
 from footfall.client.ids import new_id
 from footfall.client.outbox import processes
-from footfall.client.outbox.complaints import Complaints
+from footfall.client.outbox.complaints import Complaints, place_of, shop_frame_of, what_of
 from footfall.client.outbox.queue import Queue
 from footfall.client.outbox.records import head_of, lane_of, line_of
 from footfall.client.outbox.sender import Sender
@@ -62,7 +62,6 @@ _TRY_AGAIN_S: Final = 3.0
 _GROUP_LINE_BYTES: Final = 90
 """What the log adds to a record, about."""
 _STOP_S: Final = 1.0
-_WEB: Final = "footfall.client.web"
 _GLANCE_S: Final = 0.02
 
 
@@ -153,7 +152,7 @@ class Outbox:
         self._begin()
         processes.remember(self)
         warm_user_agents()
-        if self._finds_trays():
+        if self._finds_trays() and not is_before_forks_in_c():
             self._start_sender()
 
     @classmethod
@@ -330,7 +329,7 @@ class Outbox:
             else:
                 sender.ring()
         except Exception as error:  # noqa: BLE001 - the event is kept, and the request goes on
-            self._say("bug in rouse", f"the sender of an outbox could not be woken, events are kept: {_place(error)}")
+            self._say("bug in rouse", f"the sender of an outbox could not be woken, events are kept: {place_of(error)}")
 
     def _start_sender(self) -> None:
         with self._lock:
@@ -407,12 +406,12 @@ class Outbox:
         except LogFullError:
             self._turn_away("disk-full", f"the disk has no room for events; make some on the volume of {self._root}")
         except (FootfallError, OSError) as error:
-            self._turn_away("disk", f"writing to {self._root} failed ({_what(error)}); a fresh part of it is tried")
+            self._turn_away("disk", f"writing to {self._root} failed ({what_of(error)}); a fresh part of it is tried")
             trays.retire_own()
         except ValueError:
             self._turn_away("too-large", "an event is larger than an outbox takes (1 MiB)")
         except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
-            self._turn_away("bug", f"an event could not be written for a reason that nobody foresaw: {_place(error)}")
+            self._turn_away("bug", f"an event could not be written for a reason that nobody foresaw: {place_of(error)}")
             trays.retire_own()
         except BaseException:
             trays.retire_own()  # interrupted between bytes and books: this log takes nothing more
@@ -440,7 +439,7 @@ class Outbox:
             queue = self._trays.make_own()
         except Exception as error:  # noqa: BLE001 - as in `_write`
             self._no_tray_before_s = now_s + _TRY_AGAIN_S
-            self._unwritable = f"events cannot be kept in {self._root}: {_what(error)}; it is tried again"
+            self._unwritable = f"events cannot be kept in {self._root}: {what_of(error)}; it is tried again"
             self._turn_away("unwritable", self._unwritable)
             return None
         self._unwritable = ""
@@ -454,7 +453,7 @@ class Outbox:
 
     def _mistake(self, error: Exception) -> str:
         self._counts.mistake()
-        caller = _shop(sys._getframe(2))
+        caller = shop_frame_of(sys._getframe(2))
         where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
         said = str(error) if type(error) in (TypeError, ValueError) else type(error).__name__
         self._complaints.say_once(where, f"{where} tracks what is no event, and nothing is sent: {said}")
@@ -467,24 +466,3 @@ class Outbox:
             return "unwritable", self._unwritable
         course = self._sender.course if self._sender is not None else None
         return (course.phase, course.message) if course is not None else ("flowing", "")
-
-
-def _what(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error) if isinstance(error, FootfallError) else _place(error)
-
-
-def _place(error: Exception) -> str:
-    """The type of an error and where it arose. Its text may hold a value, so it is left out."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    return f"{type(error).__name__} at {step.tb_frame.f_code.co_filename}:{step.tb_lineno}" if step else type(error).__name__
-
-
-def _shop(frame: FrameType) -> FrameType:
-    """The place in the shop's program behind a call: what of ours passed it on is of no help to anybody."""
-    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(f"{_WEB}."):
-        frame = frame.f_back
-    return frame

@@ -4,7 +4,9 @@ A fork copies descriptors, locks and memory, but no thread. So before it every o
 of what is its parent's: above all the descriptors of locks, which would keep a dead parent's events from being taken up.
 
 A fork in C need not call Python's hooks (uWSGI's does not, by default). Its child notices at the first call of any outbox, and
-does the same then. Locks may have been copied while they were held, so nothing in the child waits for one of before.
+does the same then. Locks may have been copied while they were held, so nothing in the child waits for one of before. But a child
+that was forked in C while another thread waited for the interpreter hangs, whatever it runs: so as long as such forks are to come
+no thread is begun that nobody asked for.
 
 A child that inherits a half-done import cannot do it again, so whatever the sender's thread would import at its first use is
 imported here, or in `delivery.dialing`, before there is a thread: the dates of `Retry-After`, and what locks files.

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from footfall.client.outbox.complaints import what_of
 from footfall.client.outbox.queue import DELIVERED, REFUSED, Letter, Lock, Queue
 from footfall.client.outbox.records import Refused, encode
 from footfall.client.outbox.tray import Room, Tray, clear_leftovers, holds_refused, trays_in
@@ -194,7 +195,7 @@ class Trays:
                 with self.changing:
                     self._adopt(directory)
             except (OSError, LogError) as error:
-                self._say(f"adopt {directory.name}", f"{directory} holds events and cannot be opened: {_what(error)}")
+                self._say(f"adopt {directory.name}", f"{directory} holds events and cannot be opened: {what_of(error)}")
 
     def tidy(self) -> None:
         """Removes what has been delivered, gives up what there is no room or time for, finishes trays. Call it about once a
@@ -257,7 +258,7 @@ class Trays:
                     queue.tray.finish_writing()
                     self._remove_or_close(queue)
                 except (OSError, LogError) as error:
-                    self._say("close", f"{queue.tray.directory} could not be closed properly: {_what(error)}")
+                    self._say("close", f"{queue.tray.directory} could not be closed properly: {what_of(error)}")
 
     def abandon(self) -> None:
         """In a forked child: lets go of what is the parent's, of as much as can be."""
@@ -332,7 +333,7 @@ class Trays:
                 if self.is_writing:
                     time.sleep(_PATIENT_S)
         except (OSError, LogError) as error:
-            self._say("read", f"{queue.tray.directory} cannot be read: {_what(error)}")
+            self._say("read", f"{queue.tray.directory} cannot be read: {what_of(error)}")
         return letters
 
     def _settle(self, parcels: Sequence[Parcel], outcome: int) -> None:
@@ -359,7 +360,7 @@ class Trays:
                     "refused-full", f"so many events were refused that the oldest of them are removed from {queue.tray.directory}"
                 )
         except (OSError, LogError) as error:
-            self._say("trim", f"delivered events cannot be removed from {queue.tray.directory}: {_what(error)}")
+            self._say("trim", f"delivered events cannot be removed from {queue.tray.directory}: {what_of(error)}")
 
     def _shed(self) -> None:
         too_old_ms = int(self._clock.now_ms() - self._age_ms)
@@ -372,7 +373,7 @@ class Trays:
             self.held_bytes = held_bytes
             self.needs_room = False
         except (OSError, LogError) as error:
-            self._say("shed", f"the outbox in {self.root} cannot make room: {_what(error)}")
+            self._say("shed", f"the outbox in {self.root} cannot make room: {what_of(error)}")
 
     def _bytes_count(self) -> int:
         return sum(queue.tray.bytes_of(worth) for queue in self._queues() for worth in range(len(NAMES)))
@@ -396,7 +397,7 @@ class Trays:
                 queue.close()
                 self._remove_or_close(queue)
             except (OSError, LogError) as error:
-                self._say("finish", f"{queue.tray.directory} cannot be cleared away: {_what(error)}")
+                self._say("finish", f"{queue.tray.directory} cannot be cleared away: {what_of(error)}")
 
     def _remove_or_close(self, queue: Queue) -> None:
         tray = queue.tray
@@ -416,7 +417,3 @@ class Trays:
 def _letter(parcel: Parcel) -> Letter:
     assert isinstance(parcel, Letter)  # noqa: S101 - the engine returns what it was handed
     return parcel
-
-
-def _what(error: Exception) -> str:
-    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
