@@ -102,9 +102,12 @@ def checked_settings(
         raise SettingsError(
             f"retries is between 0 and {RETRIES_MAX}; what must not be lost needs a durable queue, not more retries"
         )
-    parsed_proxy(proxy or "")
+    address = _base_url(platform_name=platform_name, region=region, base_url=base_url)
+    way = parsed_proxy(proxy or "")
+    if way is not None and address.startswith("http:") and not is_loopback(way.host):
+        raise SettingsError("base_url is plain http, and the key would travel readably to the proxy; leave the proxy out")
     return Settings(
-        base_url=_base_url(platform_name=platform_name, region=region, base_url=base_url),
+        base_url=address,
         platform_id=platform_id,
         api_key=api_key,
         currency=currency or "",

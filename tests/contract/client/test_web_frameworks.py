@@ -175,6 +175,17 @@ def test_without_consent_nothing_that_identifies_leaves_and_the_cookie_goes(name
 
 
 @every_framework
+@pytest.mark.parametrize("mode", ["METRIC_ONLY", "STANDARD"])
+def test_a_mode_that_the_handler_names_is_no_consent(name: str, mode: str) -> None:
+    kept = Kept()
+    get = open_shop(name, kept, consent=lambda request: False, user=lambda request: "anna")
+    shown = get(fields(personalization_mode=mode, user_id="anna"))
+    assert kept.event["personalization_mode"] == "ID_LESS"
+    assert "user_id" not in kept.event
+    assert shown.cookie == ""
+
+
+@every_framework
 @pytest.mark.parametrize("answer", ["no", None, 1])
 def test_consent_is_given_by_true_and_by_nothing_else(name: str, answer: Any) -> None:
     kept = Kept()

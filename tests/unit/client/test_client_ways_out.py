@@ -83,6 +83,12 @@ class TestBothClients:
         assert "proxy" not in repr(make(kind))
 
 
+def test_the_key_does_not_travel_in_clear_to_a_proxy_elsewhere() -> None:
+    with pytest.raises(SettingsError, match="readably to the proxy"):
+        Client(platform_id="SHOP", api_key="k", base_url="http://localhost:8080", proxy=PROXY)
+    Client(platform_id="SHOP", api_key="k", base_url="http://localhost:8080", proxy="http://127.0.0.1:3128").close()
+
+
 def test_no_variable_of_the_environment_names_a_proxy_or_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "MCM_PROXY"):
         monkeypatch.setenv(name, PROXY)

@@ -160,7 +160,7 @@ class Shopper:
         """Fills in what the handler did not say, and takes out what ID_LESS forbids."""
         if not members.get("channel_type"):
             members["channel_type"] = self._entrance.settings.channel_type
-        if not members.get("personalization_mode") and not self._may_recognise():
+        if members.get("personalization_mode") != ID_LESS and not self._may_recognise():
             members["personalization_mode"] = ID_LESS
         if members.get("personalization_mode") == ID_LESS:
             members["device"] = members.get("device") or self._seen().device
