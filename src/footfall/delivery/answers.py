@@ -25,6 +25,7 @@ MESSAGE_CHARS_MAX: Final = 1000
 SECRET_CHARS_MIN: Final = 4
 """Shorter values say nothing about anybody, and striking them out would eat the words of a message."""
 _SECRETS_MAX: Final = 500
+"""To strike out more takes too long; what quotes such an event is not repeated at all."""
 
 CURES: Final = {
     401: "no API key arrived; a proxy on the way may drop the X-API-Key header",
@@ -79,14 +80,15 @@ def said_in(body: bytes, *, secrets: Collection[str]) -> str:
     return safe(said, secrets) if isinstance(said, str) else ""
 
 
-def message_of(response: Response, *, secrets: Collection[str]) -> str:
-    """Why: in the receiver's words, or else in ours, from the status."""
-    return said_in(response.body, secrets=secrets) or _in_our_words(response, CURES)
+def message_of(response: Response, *, secrets: Collection[str] | None) -> str:
+    """Why: in the receiver's words, or else in ours, from the status; in ours where `secrets` is None."""
+    said = said_in(response.body, secrets=secrets) if secrets is not None else ""
+    return said or _in_our_words(response, CURES)
 
 
 def remedy_of(result: Response | NetworkError, *, secrets: Collection[str] | None) -> str:
     """What is wrong with the whole stream and what mends it, for an operator, once. The receiver's own words are added unless
-    `secrets` is None, as where too many events were asked about to strike out the values of each."""
+    `secrets` is None, as where there is too much to strike out."""
     if isinstance(result, NetworkError):
         return safe(result.message, secrets or ())
     ours = _in_our_words(result, _REMEDIES)
@@ -101,22 +103,25 @@ def safe(text: str, secrets: Collection[str]) -> str:
     return "".join(char if char.isprintable() else " " for char in text[:MESSAGE_CHARS_MAX]).strip()
 
 
-def values_in(event: bytes) -> list[str]:
-    """Every value of an event that a message must not repeat: all texts and long numbers but the names of its types.
+def values_in(event: bytes) -> list[str] | None:
+    """Every value of an event that a message must not repeat: all texts and long numbers but the names of its types. None where
+    they are too many, or the event cannot be read: then nothing that a receiver says about it may be repeated.
 
     The longest come first, so that a value which is part of another leaves no rest of it behind.
     """
     try:
         decoded = _decode_any(event)
     except _DECODE_ERRORS:
-        return []
+        return None
     found: set[str] = set()
     _collect(decoded, found)
+    if len(found) > _SECRETS_MAX:
+        return None
     return sorted(found - EVENT_TYPES - CHANNEL_TYPES, key=len, reverse=True)
 
 
 def _collect(value: Any, found: set[str]) -> None:
-    if len(found) >= _SECRETS_MAX:
+    if len(found) > _SECRETS_MAX:
         return
     if isinstance(value, dict):
         for member in value.values():

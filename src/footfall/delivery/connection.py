@@ -110,6 +110,8 @@ class Connection:
             try:
                 data = self._socket.recv(_READ_BYTES)
             except (BlockingIOError, ssl.SSLWantReadError):
+                if self._unsent is None:  # else a socket that can always be written to would wake a poll without end
+                    self.wanted = READABLE
                 return None
             except ssl.SSLWantWriteError:
                 self.wanted = READABLE | WRITABLE

@@ -20,8 +20,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
@@ -31,6 +31,9 @@ from footfall.errors import SettingsError
 
 Dial = Callable[[str, int, float], socket.socket]
 """Host, port, seconds → a connected socket, or OSError."""
+
+_Found = tuple[int, int, int, str, Any]
+"""Family, kind, protocol, name and address; the shape of the last depends on the family."""
 
 codecs.lookup("idna")
 _READ_BYTES: Final = 4096
@@ -94,10 +97,18 @@ def left_s(deadline_s: float) -> float:
 def dial(host: str, port: int, timeout_s: float, /) -> socket.socket:
     """Connects to the first address of `host` that answers; each gets an even share of the seconds that are left."""
     deadline_s = time.monotonic() + timeout_s
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return dial_any(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline_s=deadline_s)
+
+
+def dial_any(addresses: Sequence[_Found], *, deadline_s: float) -> socket.socket:
+    """Connects to the first of these that answers, as `getaddrinfo` gives them."""
     failure: OSError = socket.gaierror("the name has no address")
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        connection = socket.socket(family, kind, protocol)
+        try:  # around the socket too: a system without IPv6 still finds such addresses, and has none
+            connection = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failure = error
+            continue
         try:
             connection.settimeout(left_s(deadline_s) / (len(addresses) - index))
             connection.connect(address)

@@ -14,7 +14,7 @@ answers. Nothing here costs more than a fraction of a microsecond a parcel while
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -41,6 +41,8 @@ class Lanes:
         self._until_s: dict[int, float] = {}
         self.count = 0
         """Parcels in hand, those on their way not counted."""
+        self._behind_count = 0
+        """Of these, how many are not in the queue."""
 
     def load(self, parcels: Sequence[Parcel]) -> None:
         self._queue.extend(zip(self._numbers, parcels, strict=False))
@@ -50,6 +52,11 @@ class Lanes:
     def can_pick(self) -> bool:
         """Whether anybody might go now; a queue may turn out to hold nobody but blocked lanes."""
         return bool(self._queue or self._ready)
+
+    def count_held(self) -> int:
+        """Parcels in hand that cannot go whatever the network does, for their lane is on its way or waits. Costs a look at every
+        ready lane."""
+        return self._behind_count - sum([len(self._behind[lane]) for _, lane in self._ready])
 
     @property
     def ripe_s(self) -> float | None:
@@ -76,6 +83,7 @@ class Lanes:
                 if behind[lane] is _NOBODY:
                     behind[lane] = deque()
                 behind[lane].append(item)
+                self._behind_count += 1
             elif room.takes(item):
                 fresh.append(item)
             else:
@@ -101,6 +109,7 @@ class Lanes:
         self._ready.remove((number, other))
         self._ready.sort()
         self.count -= 1
+        self._behind_count -= 1
         return [self._behind[other].popleft()]
 
     @property
@@ -115,10 +124,11 @@ class Lanes:
         for item in items:
             by_lane.setdefault(item[1].lane, []).append(item)
         for lane, returned in by_lane.items():
-            self._behind[lane] = deque((*returned, *self._behind[lane]))
+            self._behind[lane] = deque(sorted((*returned, *self._behind[lane]), key=lambda item: item[0]))
             if until_s is not None:
                 self._until_s[lane] = max(until_s, self._until_s.get(lane, until_s))
         self.count += len(items)
+        self._behind_count += len(items)
 
     def release(self, lanes: Iterable[int]) -> None:
         """Nothing of these lanes is on its way any more."""
@@ -134,12 +144,12 @@ class Lanes:
             else:
                 heappush(self._waiting, (until_s, followers[0][0], lane))
 
-    def delay(self, numbers: Container[int], *, until_s: float) -> None:
-        """Ready lanes that begin with one of these numbers wait."""
+    def delay(self, not_before_s: Mapping[int, float], *, until_s: float) -> None:
+        """Ready lanes that begin with one of these numbers wait until then, and until the number's own time has come."""
         ready, self._ready = self._ready, []
         for number, lane in sorted(ready):  # a sorted list is a heap
-            if number in numbers:
-                heappush(self._waiting, (until_s, number, lane))
+            if number in not_before_s:
+                heappush(self._waiting, (max(until_s, not_before_s[number]), number, lane))
             else:
                 self._ready.append((number, lane))
 
@@ -154,6 +164,7 @@ class Lanes:
             if len(picked) == before:
                 heappush(self._ready, (number, lane))
                 break
+        self._behind_count -= len(picked)
         return picked
 
     def _pick_fresh(self) -> list[Item]:

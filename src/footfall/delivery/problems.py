@@ -24,15 +24,21 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     def refusal(self, event: bytes, *, key: str) -> Refusal:
         """Why this event is set aside."""
-        secrets = (key, *values_in(event))
+        secrets = _secrets(event, key=key)
         if isinstance(self.result, NetworkError):
-            return Refusal(status=self.status, message=safe(self.result.message, secrets))
+            return Refusal(status=self.status, message=safe(self.result.message, secrets or (key,)))
         return Refusal(status=self.status, message=message_of(self.result, secrets=secrets))
 
     def remedy(self, events: Sequence[bytes], *, key: str) -> str:
         """What an operator should know, when these events met it. With many the receiver is not quoted: it may quote one."""
-        secrets = None if len(events) > 1 else (key, *(value for event in events for value in values_in(event)))
+        secrets = None if len(events) > 1 else _secrets(events[0], key=key) if events else (key,)
         return remedy_of(self.result, secrets=secrets)
+
+
+def _secrets(event: bytes, *, key: str) -> tuple[str, ...] | None:
+    """What is struck out of words about this event; None where they are not to be repeated at all."""
+    values = values_in(event)
+    return None if values is None else (key, *values)
 
 
 def problem_of(result: Response | NetworkError, verdict: Verdict, *, now_ms: int) -> Problem:

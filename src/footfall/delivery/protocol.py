@@ -10,8 +10,9 @@
 Out of "flowing" one single request goes out after each wait, as a probe. The waits are those of the protocol notes, section 12:
 5, 10, 20, 40, 80 and 160 s after failures in a row, so retries at 5, 15, 35, 75, 155 and 315 s; when that sixth one ("more than
 five") has failed too, one probe each 900 s, for as long as it takes. Nothing is ever given up here: whatever was not taken is
-kept. `Retry-After` lengthens any of these waits, up to a day, and shortens none. Jitter lengthens too, by a tenth at most: the
-published numbers are lower bounds.
+kept. (An event that fails all by itself while others get through is another matter, and the engine's.) `Retry-After` lengthens
+any of these waits, up to a day, and shortens none. Jitter lengthens too, by a tenth at most: the published numbers are lower
+bounds.
 
 Decided here, where the documents are silent:
 - 499 is a gateway's word for a caller that went away: nobody is to blame, so it counts as no answer. So does an answer that is no
@@ -55,8 +56,6 @@ class Verdict(enum.Enum):
 
 REFUSED_STATUSES: Final = frozenset({400, 413, 415, 422})
 FAILED_STATUSES: Final = frozenset({408, 425, 499})
-KEPT_STATUSES: Final = frozenset({401, 403, 404, 405, 407})
-"""With redirects: these never set an event aside, not even when it alone meets them."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +90,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: float = 0.02
     """A batch that is not full starts this long after the one before: at 1,000 events a second 50 requests, not 1,000."""
     loaded_max: int = 4_000
-    """Two batches on their way and two in hand."""
+    """Two batches on their way and two in hand. Parcels behind a blocked lane come on top, up to the bytes."""
     loaded_bytes_max: int = 16 << 20
     """May be exceeded by one helping of the source: how long the next events are is known when they are here."""
 

@@ -10,14 +10,17 @@ One thread, no lock, no clock of its own. Invariants:
 - Out of "flowing" one single event is on its way, as a probe, and in a post of its own, which every receiver takes. What was sent
   before trouble began says nothing about it: such failures do not count again, such successes do not end it. One exception: when
   one event failed and one that was sent after it was taken, the receiver lives, and the stream goes on without that lane.
-- `loaded` and its bytes are bounded by the policy.
+- What is in hand is bounded by the policy: in bytes, and in parcels but for those that stand behind a blocked lane. These do not
+  count, for one lane that waits must not keep the others from being taken.
+- A turn that is slow to send (a receiver that swallows connections) looks at what came before it sends more.
 
 An event that fails by itself (troubles.py says when) is no reason to hold the others: its lane alone waits, by the schedule of
 the failure protocol, and when it has failed so more than `failures_max` times it is set aside. So that this can be known in time,
-every second probe is of another lane. A batch that fails by itself is halved until the event is found, as is one of 413. The
-statuses that never set an event aside (401, 403, 404, 405, 407, redirects) keep it waiting, one attempt in a quarter of an hour,
-and its lane with it: that one of them is about the event is a guess (a firewall that dislikes a search query), and a guess must
-not cost an event.
+every second probe is of another lane. A batch that fails by itself is halved until the event is found, as is one of 413. Where
+somebody would have to mend something (401, 403, 404, 405, 407, redirects and the like) such an event is tried once in a quarter
+of an hour, and set aside after an hour and a half in which others got through: a firewall dislikes its search query, say, and it
+would hold its lane, and the disk of its source, for ever. While nobody gets through, that is while it is the stream's fault,
+nothing is set aside, however long it lasts.
 """
 
 from __future__ import annotations
@@ -38,7 +41,6 @@ from footfall.delivery.lanes import Item, Lanes
 from footfall.delivery.pace import Pace
 from footfall.delivery.problems import Problem, problem_of, problems_in
 from footfall.delivery.protocol import (
-    KEPT_STATUSES,
     Course,
     Policy,
     Verdict,
@@ -54,8 +56,12 @@ from footfall.errors import NetworkError
 
 _TAKE_MAX: Final = 100
 """Parcels asked for at once. Between two helpings there is a look at the network, and the threads of a shop get their turn."""
+_LONG_S: Final = 0.1
+"""Sending for longer than this, a turn looks at what came first: the next connection may fail as slowly as this one did."""
 _SOON_S: Final = 1e-6
 """Less than this is now: adding what is left until a moment to the time does not always reach the moment."""
+_SLOW_AGAIN_S: Final = 1.0
+"""The stream is slowed down once in this time: until a slower rate shows, answers speak of the one before."""
 _UNREADABLE: Final = NetworkError(
     "the answer to a batch does not say what became of each event; some may be stored, so they go again with the same ids"
 )
@@ -108,7 +114,7 @@ class Pump:
         self._flying = 0
         self._flying_events = 0
         self._window = 1
-        self._started_s = -math.inf
+        self._started_s = self._slowed_s = -math.inf
         self._probes = 0
         self._course = Course()
         self._course_before = self._course
@@ -134,10 +140,12 @@ class Pump:
     def turn(self, timeout_s: float) -> bool:
         """One step, waiting `timeout_s` at most. Whether anything happened: then call again at once. Raises what the source
         raises, and nothing for the network."""
+        began_s = self._clock.monotonic_s()
         moved = self._send()
         if self._load():
             moved = True
-            self._send()
+            if not self._is_long_since(began_s):
+                self._send()
         done = self._exchanges.wait(0.0 if moved else self._pause_s(timeout_s))
         for one in done:
             self._settle(one)
@@ -148,8 +156,11 @@ class Pump:
     # -- taking and sending
 
     def _load(self) -> bool:
-        room = min(_TAKE_MAX, self._policy.loaded_max - self.loaded)
-        room = min(room, (self._policy.loaded_bytes_max - self._loaded_bytes) // self._event_bytes)
+        room = self._policy.loaded_max - self.loaded
+        if room < _TAKE_MAX:
+            room = min(_TAKE_MAX, room + self._lanes.count_held())
+        left = self._policy.loaded_bytes_max - self._loaded_bytes
+        room = min(room, _TAKE_MAX, max(left // self._event_bytes, 0 if self._loaded_bytes else 1))
         parcels = self._source.take(parcels_max=room) if room > 0 else ()
         if not parcels:
             return False
@@ -170,6 +181,8 @@ class Pump:
         asked = inquiry.is_due(now_s)
         if asked:
             self._ask()
+            if self._is_long_since(now_s):
+                return True
         return asked if inquiry.is_asking and inquiry.holds else self._stream(now_s) or asked
 
     def _ask(self) -> None:
@@ -200,10 +213,15 @@ class Pump:
             items = self._lanes.pick(events_max=events, bytes_max=self._policy.batch_bytes_max, shares=shares)
             if not items:
                 break
-            self._start(items, is_batch=self._inquiry.batches)
+            self._start(items, is_batch=self._inquiry.batches and not (len(items) == 1 and items[0][0] in shares))
             self._started_s = now_s
             moved = True
+            if self._is_long_since(now_s):
+                break
         return moved
+
+    def _is_long_since(self, began_s: float) -> bool:
+        return self._clock.monotonic_s() - began_s > _LONG_S
 
     def _room(self, now_s: float) -> int:
         """How many events may go in the next request."""
@@ -276,7 +294,7 @@ class Pump:
             self._settle_without_route(flight, problem, now_s)
         elif problem.verdict is Verdict.REFUSED:
             self._lives(flight, now_s)
-            if len(items) > 1:
+            if flight.is_batch:
                 self._halve(items)
             else:
                 self._refuse(items[0], problem)
@@ -356,15 +374,17 @@ class Pump:
         if flight.number <= self._since:
             return
         is_probe = self._course.phase != "flowing"
-        if is_probe or (flight.number > self._slowed and self._pace.many_are_throttled):
+        is_news = flight.number > self._slowed and now_s + _SOON_S >= self._slowed_s + _SLOW_AGAIN_S
+        if is_probe or (is_news and self._pace.many_are_throttled):
             self._steer(problem, now_s, about=items)
-            self._slowed = self._started
+            self._slowed, self._slowed_s = self._started, now_s
             self._pace.slowed()
 
     def _fail(self, flight: _Flight, problem: Problem, now_s: float) -> None:
         """The stream's trouble: the beginning of it, one more probe, or known already."""
         items = flight.items
-        self._troubles.failed(items, newest=self._started)
+        asked_s = now_s + self._lengthened(0.0, problem)
+        self._troubles.failed(items, newest=self._started, not_before_s=asked_s)
         if flight.number <= self._since and self._course.phase == "flowing":
             self._lanes.put_back(items, until_s=now_s + self._lengthened(self._policy.first_wait_s, problem))
             return
@@ -376,8 +396,7 @@ class Pump:
 
     def _fail_alone(self, item: Item, problem: Problem, now_s: float) -> None:
         alone, in_a_row = self._troubles.failed_alone(item, newest=self._started, accepted=self._accepted)
-        is_kept = problem.status in KEPT_STATUSES or 300 <= problem.status < 400
-        if alone > self._policy.failures_max and not is_kept:
+        if alone > self._policy.failures_max:
             self._refuse(item, problem)
             return
         is_long = problem.verdict is Verdict.BARRED or in_a_row > self._policy.failures_max + 1
@@ -397,9 +416,10 @@ class Pump:
         if flight.number > self._since:
             self._turn_to(after(course, Verdict.ACCEPTED, now_s=now_s, hint_s=None, policy=policy, random=self._random))
         elif course.failures == 1 and flight.number > self._failed:
-            # The lanes of events that seemed to be the stream's trouble wait, and the stream goes on as it was.
+            # The lanes of events that seemed to be the stream's trouble wait, as long as their answers asked for at least, and
+            # the stream goes on as it was.
             wait_s = policy.first_wait_s if course.phase == "retrying" else policy.probe_s
-            self._lanes.delay(self._troubles.failures(), until_s=now_s + wait_s)
+            self._lanes.delay(self._troubles.not_before_s(), until_s=now_s + wait_s)
             self._turn_to(self._course_before)
 
     def _steer(self, problem: Problem, now_s: float, *, about: Sequence[Item]) -> None:

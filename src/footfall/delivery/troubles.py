@@ -15,7 +15,7 @@ from footfall.delivery.lanes import Item
 class Trouble:
     """Of one event."""
 
-    __slots__ = ("alone", "failed_at", "failures", "share", "throttled", "uncounted")
+    __slots__ = ("alone", "failed_at", "failures", "not_before_s", "share", "throttled", "uncounted")
 
     def __init__(self) -> None:
         self.failures = 0
@@ -25,6 +25,8 @@ class Trouble:
         """Since the last of those, how many while nobody got through."""
         self.failed_at = 0
         """The newest request when it failed last."""
+        self.not_before_s = 0.0
+        """Until when the receiver asked to be left in peace when it failed last as one of the stream."""
         self.throttled = 0
         self.share = 0
         """How many may go in one batch with it; 0 for any number."""
@@ -48,12 +50,13 @@ class Troubles:
             for number, _ in items:
                 self._troubles.pop(number, None)
 
-    def failed(self, items: Sequence[Item], *, newest: int) -> None:
-        """These failed; `newest` is the newest request that was sent by now."""
+    def failed(self, items: Sequence[Item], *, newest: int, not_before_s: float = 0.0) -> None:
+        """These failed; `newest` is the newest request that was sent by now, `not_before_s` when the receiver wants them."""
         for item in items:
             trouble = self.of(item)
             trouble.failures += 1
             trouble.failed_at = newest
+            trouble.not_before_s = not_before_s
 
     def halve(self, items: Sequence[Item]) -> None:
         """The batch of these goes again in halves."""
@@ -88,3 +91,7 @@ class Troubles:
 
     def failures(self) -> dict[int, int]:
         return {number: trouble.failures for number, trouble in self._troubles.items() if trouble.failures}
+
+    def not_before_s(self) -> dict[int, float]:
+        """Those that failed → when the receiver wants them again, where it said so."""
+        return {number: trouble.not_before_s for number, trouble in self._troubles.items() if trouble.failures}

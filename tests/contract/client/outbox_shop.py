@@ -12,6 +12,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -177,6 +178,39 @@ def track_from_fresh_process(directory: str, url: str) -> None:
     signal.alarm(20)
     with Outbox(directory, platform_id="SHOP", api_key="key", base_url=url, batch=False) as own:
         track(own, "child-1")
+
+
+def sockets() -> set[int]:
+    """The file numbers of the connections that this process has."""
+    found = set()
+    for number in range(3, 256):
+        try:
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                found.add(number)
+        except OSError:
+            pass
+    return found
+
+
+def keeps_no_connection_of_its_parent(outbox: Outbox) -> None:
+    """What a child held open, a receiver that closes or a parent that ends could not end."""
+    before = sockets()
+    track(outbox, "parent-1")
+    deliver(outbox)
+    inherited = sockets() - before
+    assert inherited
+
+    def work() -> None:
+        assert sockets() & inherited == set()
+        track(outbox, "child-1")
+        deliver(outbox)
+        outbox.close()
+        assert sockets() & inherited == set()
+
+    wait_for(in_child(work))
+    assert sockets() >= inherited
+    track(outbox, "parent-2")
+    deliver(outbox)
 
 
 def multiprocessing_fork(outbox: Outbox) -> None:

@@ -24,6 +24,7 @@ SCENARIOS = {
     "preloaded": {"worker-0", "worker-1", "worker-2"},
     "grandchild": {"parent-1", "child-1", "child-2", "grandchild-1"},
     "closed_in_the_parent": {"parent-1", "child-1"},
+    "keeps_no_connection_of_its_parent": {"parent-1", "parent-2", "child-1"},
     "multiprocessing_fork": {"parent-1", "worker-1"},
     "multiprocessing_spawn": {"parent-1", "child-1"},
     "used_then_forked_in_c": {"parent-1", "parent-2", "parent-3", "child-1", "child-2"},

@@ -59,8 +59,17 @@ def test_a_document_that_only_looks_like_ours_is_none(body: bytes) -> None:
 def test_every_value_of_an_event_is_struck_out_the_longest_first() -> None:
     event = b'{"event_type":"PURCHASE","user_id":"anna","items":[{"id":"anna-bag"}],"revenue":{"amount":12345.5},"custom_id":"x"}'
     values = values_in(event)
+    assert values is not None
     assert values == ["anna-bag", "12345.5", "anna"]
     assert safe("anna bought anna-bag for 12345.5 in a PURCHASE", values) == "… bought … for … in a PURCHASE"
+
+
+def test_of_an_event_with_too_many_values_or_none_that_can_be_read_nothing_may_be_quoted() -> None:
+    assert values_in(b'{"items":[' + b",".join(b'"item-%d"' % number for number in range(501)) + b'],"user_id":"anna"}') is None
+    assert values_in(b'{"user_id":"an') is None
+    at_most = values_in(b'{"items":[' + b",".join(b'"item-%d"' % number for number in range(499)) + b'],"user_id":"anna"}')
+    assert at_most is not None
+    assert "anna" in at_most
 
 
 def test_a_message_is_one_bounded_printable_line() -> None:

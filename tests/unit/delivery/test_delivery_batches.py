@@ -218,3 +218,46 @@ def test_two_batches_on_their_way_share_no_lane() -> None:
     bench.run(60)
     assert bench.receiver.in_flight_max == 1
     assert bench.shelf.delivered_ids == [f"e{number}" for number in range(5_000)]
+
+
+@pytest.mark.parametrize("codes", [(14, 14, 14), (14, 8, 14), (8, 14, 8), (8, 8, 8)])
+def test_events_of_a_lane_that_come_back_one_by_one_keep_their_order(codes: tuple[int, ...]) -> None:
+    """8: throttled, 14: failed; each is put back by itself."""
+    fates = dict(zip(("e20", "e21", "e22"), codes, strict=True))
+    together: list[int] = []
+
+    def judge(ids: list[str], at_s: float) -> Response:
+        if together or not set(fates) <= set(ids):
+            return taken(ids, at_s)
+        together.append(len(ids))
+        return batch_answer(ids, fates)
+
+    bench = Bench(judge, [parcel(number, lane=1 if 20 <= number < 23 else number) for number in range(1, 60)], batch=True)
+    bench.run(100)
+    assert together
+    assert [event_id for event_id in bench.shelf.delivered_ids if event_id in fates] == ["e20", "e21", "e22"]
+    bench.assert_balance(59)
+
+
+@pytest.mark.parametrize("batch", [True, None])
+def test_a_batch_of_one_that_is_refused_goes_once_more_as_a_post(batch: bool | None) -> None:
+    """A proxy on the way that answers 400 to newline-delimited JSON costs no event; one that is refused alone is refused."""
+
+    def judge(ids: list[str], at_s: float) -> Response:
+        return answer(400, "blocked by policy") if bench.receiver.attempts[-1].url.endswith(":batch") or "e7" in ids else OK
+
+    bench = Bench(judge, numbered(200), batch=batch)
+    bench.run(4_000)
+    assert len(bench.shelf.delivered_ids) == 199
+    assert list(bench.shelf.refusals) == ["e7"]
+    assert bench.told == []
+
+
+def test_one_event_longer_than_the_bound_does_not_end_the_taking() -> None:
+    """The length of the next events is a guess, and the guess never says that none has room where nothing is in hand."""
+    parcels = [parcel(number, size=50_000 if number == 0 else 0) for number in range(200)]
+    bench = Bench(taken, policy=Policy(loaded_bytes_max=10_000))
+    for one in parcels:
+        bench.shelf.stock.append(one)
+        bench.run(bench.now_s + 1)
+    assert len(bench.shelf.delivered_ids) == 200

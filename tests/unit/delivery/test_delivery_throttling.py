@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from footfall.delivery.transport import Response
@@ -70,6 +72,19 @@ def test_events_of_a_batch_that_were_throttled_go_again_and_the_rest_is_done() -
     lane = [event_id for event_id in bench.shelf.delivered_ids if event_id in ("e2", "e5", "e8")]
     assert lane.index("e2") < lane.index("e5")
     bench.assert_balance(9)
+
+
+def test_what_is_throttled_within_a_second_slows_the_stream_down_once() -> None:
+    """The receiver refuses for half a second, many round trips long; what the stream did before counts for more."""
+    bench = Bench(
+        lambda ids, at_s: answer(429) if 2 <= at_s < 2.5 else OK,
+        [parcel(number) for number in range(9_000)],
+        latency_s=lambda: 0.05,
+    )
+    bench.run(5)
+    posts = Counter(int(at_s) for at_s in bench.times_s())
+    assert posts[1] > 600
+    assert posts[3] > posts[1] * 0.45
 
 
 class Allowance:

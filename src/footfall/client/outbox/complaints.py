@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
+from opcode import opmap
 from traceback import format_tb
 from types import FrameType
 from typing import Final
 
 from footfall.clock import Clock
 from footfall.errors import FootfallError
+from footfall.events.schema import Device, Event, Item, Money
+
+_RAISE: Final = opmap["RAISE_VARARGS"]
+_KNOWN_NAMES: Final = frozenset(name for struct in (Event, Device, Item, Money) for name in struct.__struct_fields__) | {""}
+_words_of = re.compile(r"\[[0-9]+\]|\.").split
 
 logger = logging.getLogger("footfall.outbox")
 
@@ -56,6 +63,28 @@ def what_of(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return str(error) if isinstance(error, FootfallError) else place_of(error)
+
+
+def mistake_in(error: Exception) -> str:
+    """What is wrong with a call. Only what Footfall says itself is repeated: the words of others, of a generator of the shop, of
+    `int`, quote values. So do the names of members that nobody knows."""
+    if type(error) not in (TypeError, ValueError) or not _is_raised_here(error):
+        return type(error).__name__
+    text = str(error)
+    path, is_not_finite, advice = text.partition(" is NaN or infinite")
+    if is_not_finite and not _KNOWN_NAMES.issuperset(_words_of(path)):
+        return f"a member that nobody knows{is_not_finite}{advice}"
+    return "extra names a part that the event has not" if text.startswith("extra names ") else text
+
+
+def _is_raised_here(error: Exception) -> bool:
+    """Whether a `raise` of Footfall's own made it. What is written in C has no frame, so the instruction is looked at."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None or not str(step.tb_frame.f_globals.get("__name__")).startswith("footfall."):
+        return False
+    return step.tb_frame.f_code.co_code[step.tb_lasti] == _RAISE
 
 
 def place_of(error: Exception) -> str:

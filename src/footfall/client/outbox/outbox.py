@@ -34,7 +34,7 @@ from footfall.client.calls import is_before_forks_in_c, warm_user_agents
 from footfall.client.constructors import Members
 from footfall.client.ids import new_id
 from footfall.client.outbox import processes
-from footfall.client.outbox.complaints import Complaints, place_of, shop_frame_of, what_of
+from footfall.client.outbox.complaints import Complaints, mistake_in, place_of, shop_frame_of, what_of
 from footfall.client.outbox.queue import Queue
 from footfall.client.outbox.records import head_of, lane_of, line_of
 from footfall.client.outbox.sender import Sender
@@ -234,6 +234,7 @@ class Outbox:
             processes.notice_fork(self)
         if self._closed:
             return
+        self._keep_the_last()
         self._closed = True
         self._rest()
         processes.forget(self)
@@ -258,9 +259,10 @@ class Outbox:
         self._depth = 0  # calls of `_keep` under way in the thread that holds the lock
         self._aside: deque[tuple[int, int, int, bytes]] = deque()
         self._n = 0
-        self._no_tray_before_s = 0.0
+        self._no_tray_before_s = self._failed_at_s = -math.inf
         self._unwritable = ""
         self._sender: Sender | None = None
+        self._starting = threading.Lock()
         self._counts = counts = Counts()
         self._trays = Trays(
             self._root, to=self._settings.url, room=Room(bytes_max=self._bytes_max), age_s_max=self._age_s_max,
@@ -282,10 +284,12 @@ class Outbox:
 
     def begin_in_child(self) -> None:
         """After a fork: what waits is the parent's; this process has a tray and a thread of its own when it tracks."""
-        try:
-            self._trays.abandon()
-        except Exception:  # noqa: BLE001, S110 - a fork that told nobody may copy anything halfway; the child needs none of it
-            pass
+        sender = self._sender
+        for abandon in (self._trays.abandon, *(() if sender is None else (sender.abandon,))):
+            try:
+                abandon()
+            except Exception:  # noqa: BLE001, S110 - a fork that told nobody may copy anything halfway; the child needs none of it
+                pass
         self._begin()
 
     def end_with_process(self) -> None:
@@ -293,7 +297,16 @@ class Outbox:
         if getpid() != self.process:
             processes.notice_fork(self)
         if not self._closed:
+            self._keep_the_last()
             self._rest()
+
+    def _keep_the_last(self) -> None:
+        """What lies aside still, when one signal handler after the other raised through `track`."""
+        if self._aside and self._lock.acquire(timeout=_PATIENCE_S):
+            try:
+                self._write_aside()
+            finally:
+                self._lock.release()
 
     def _rest(self) -> None:
         if self._sender is None and self._finds_trays():
@@ -333,23 +346,31 @@ class Outbox:
 
     def _start_sender(self) -> None:
         with self._lock:
-            if self._sender is not None or self._closed or sys.is_finalizing():
-                return
-            settings = self._settings
-            address = Address(
-                base_url=settings.base_url, platform_id=settings.platform_id, api_key=settings.api_key,
-                timeout_s=settings.timeout_s, batch=self._batch,
-            )  # fmt: skip
-            sender = Sender(
-                self._trays, exchanges=lambda: self._make_exchanges(), address=address, clock=self._clock, counts=self._counts,
-                appending=self._lock, say=self._say,
-            )  # fmt: skip
+            if self._sender is not None or not self._starting.acquire(False):
+                return  # the second: a signal handler that tracks while this very call goes on below it
             try:
-                sender.start()
-            except RuntimeError:
-                self._say("thread", "the system gives no thread for delivery; events are kept, and it is asked again")
-            else:
-                self._sender = sender
+                self._sender = self._started_sender()
+            finally:
+                self._starting.release()
+
+    def _started_sender(self) -> Sender | None:
+        if self._closed or sys.is_finalizing():
+            return None
+        settings = self._settings
+        address = Address(
+            base_url=settings.base_url, platform_id=settings.platform_id, api_key=settings.api_key,
+            timeout_s=settings.timeout_s, batch=self._batch,
+        )  # fmt: skip
+        sender = Sender(
+            self._trays, exchanges=lambda: self._make_exchanges(), address=address, clock=self._clock, counts=self._counts,
+            appending=self._lock, say=self._say,
+        )  # fmt: skip
+        try:
+            sender.start()
+        except RuntimeError:
+            self._say("thread", "the system gives no thread for delivery; events are kept, and it is asked again")
+            return None
+        return sender
 
     def _http(self) -> Exchanges:
         return HttpExchanges(tls=self._settings.tls, proxy=self._settings.proxy)
@@ -373,16 +394,21 @@ class Outbox:
             if self._trays.is_writing:  # interrupted by this very call: the one below writes it when it goes on
                 self._aside.append((worth, at, lane, body))
                 return True
-            kept = self._write(worth, at, lane, body)
-            while self._aside:
-                self._write(*self._aside.popleft())
-            return kept
+            try:
+                return self._write(worth, at, lane, body)
+            finally:
+                self._write_aside()
         finally:
             if entered:
                 self._depth -= 1
                 lock.release()
             elif self._depth == 0 and getattr(lock, "_is_owned")():  # noqa: B009 - as threading.Condition does
                 lock.release()  # a signal handler raised after the lock was had and before that was noted
+
+    def _write_aside(self) -> None:
+        """Under the lock. What a signal handler tracked while `_write` was under way."""
+        while self._aside and not self._trays.is_writing:
+            self._write(*self._aside.popleft())
 
     def _write(self, worth: int, at: int, lane: int, body: bytes) -> bool:
         """Under the lock. Whether the event is on disk."""
@@ -407,14 +433,16 @@ class Outbox:
             self._turn_away("disk-full", f"the disk has no room for events; make some on the volume of {self._root}")
         except (FootfallError, OSError) as error:
             self._turn_away("disk", f"writing to {self._root} failed ({what_of(error)}); a fresh part of it is tried")
-            trays.retire_own()
+            self._leave_tray(what_of(error))
         except ValueError:
             self._turn_away("too-large", "an event is larger than an outbox takes (1 MiB)")
         except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
             self._turn_away("bug", f"an event could not be written for a reason that nobody foresaw: {place_of(error)}")
-            trays.retire_own()
+            self._leave_tray(place_of(error))
         except BaseException:
-            trays.retire_own()  # interrupted between bytes and books: this log takes nothing more
+            if trays.own is not None:
+                trays.own.tray.is_whole = False  # interrupted between bytes and books: a recovery brings up what is there
+            trays.retire_own()
             raise
         finally:
             trays.is_writing = False
@@ -438,12 +466,23 @@ class Outbox:
         try:
             queue = self._trays.make_own()
         except Exception as error:  # noqa: BLE001 - as in `_write`
-            self._no_tray_before_s = now_s + _TRY_AGAIN_S
-            self._unwritable = f"events cannot be kept in {self._root}: {what_of(error)}; it is tried again"
+            self._hold_off(now_s, what_of(error))
             self._turn_away("unwritable", self._unwritable)
             return None
         self._unwritable = ""
         return queue
+
+    def _leave_tray(self, why: str) -> None:
+        """The next event has a fresh one. But on a disk that fails again so soon each event would, and none would be kept."""
+        self._trays.retire_own()
+        now_s = self._clock.monotonic_s()
+        if now_s < max(self._failed_at_s, self._no_tray_before_s) + _TRY_AGAIN_S:
+            self._hold_off(now_s, why)
+        self._failed_at_s = now_s
+
+    def _hold_off(self, now_s: float, why: str) -> None:
+        self._no_tray_before_s = now_s + _TRY_AGAIN_S
+        self._unwritable = f"events cannot be kept in {self._root}: {why}; it is tried again"
 
     def _turn_away(self, reason: str, text: str) -> bool:
         """Counts and tells; always False."""
@@ -455,8 +494,7 @@ class Outbox:
         self._counts.mistake()
         caller = shop_frame_of(sys._getframe(2))
         where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
-        said = str(error) if type(error) in (TypeError, ValueError) else type(error).__name__
-        self._complaints.say_once(where, f"{where} tracks what is no event, and nothing is sent: {said}")
+        self._complaints.say_once(where, f"{where} tracks what is no event, and nothing is sent: {mistake_in(error)}")
         return ""
 
     def _state(self) -> tuple[Any, str]:

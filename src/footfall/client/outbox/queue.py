@@ -18,6 +18,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
@@ -28,7 +29,7 @@ from footfall.client.outbox.worths import NAMES, PURCHASE
 from footfall.delivery.api import Parcel
 from footfall.errors import LogCorruptError, LogError
 from footfall.log.api import Record
-from footfall.log.directory import list_segments
+from footfall.log.directory import QUARANTINE_NAME, list_segments
 from footfall.log.disk import Disk
 from footfall.log.reader import SegmentReader
 from footfall.log.retention import remove_sealed
@@ -43,6 +44,8 @@ _FED_BYTES_MAX: Final = 8 << 20
 _ENTRY_BYTES: Final = 250
 """What an entry takes beside its body, about."""
 _PATIENCE_S: Final = 0.1
+_DAMAGE: Final = ("damage", "events on the disk cannot be read any more and are given up")
+_REMOVED: Final = ("full", "events of a process that died had been given up for want of room")
 _TOO_OLD: Final = ("age", "events have waited longer than age_s_max and are given up")
 
 
@@ -204,15 +207,15 @@ class Queue:
                 remove_sealed(self._worth(worth), sealed_before_ms=NEVER_MS, passed=cursor, disk=self._disk)
 
     def shed_oldest(self, worth: int) -> int:
-        """Gives up the oldest whole segment of `worth` that has not been handed out entirely; returns how many events that
-        cost, 0 where there is none. OSError: the segment stays, its events are given up."""
+        """Gives up the oldest whole segment of `worth` that holds no letter, and what waits before it; returns how many events
+        that cost, 0 where there is none. OSError: the segment stays, its events are given up."""
         try:
             names = list_segments(self._disk, self._worth(worth)).segments
         except FileNotFoundError:
             return 0
-        for following in names[1:]:
+        for name, following in pairwise(names):
             last = following.base - 1
-            if last > self._taken[worth]:
+            if last > self._taken[worth] and (name.base > self._taken[worth] or not self._is_out(worth)):
                 count = self._shed_upto(worth, last)
                 self._shed("full", "the outbox holds as much as bytes_max allows; the oldest events of the least worth go", count)
                 return count
@@ -239,7 +242,13 @@ class Queue:
         else:
             self.tray.show(worth)
 
+    def _is_out(self, worth: int) -> bool:
+        """Whether letters of this worth are handed out and have not ended: the one after the cursor then is."""
+        return self._cursors[worth] < self._taken[worth]
+
     def _shed_upto(self, worth: int, last: int) -> int:
+        """Segments under letters stay: after a restart these are read from there once more."""
+        after, is_out = self._taken[worth], self._is_out(worth)
         lost = range(max(self._taken[worth], self._cursors[worth]) + 1, last + 1)
         fresh = [sequence for sequence in lost if sequence not in self._ended[worth]]
         buffer = self._buffers[worth]
@@ -251,8 +260,25 @@ class Queue:
         self._read[worth] = max(self._read[worth], last)
         self._end(worth, fresh, SHED)
         self.tray.tallies.store()
-        remove_sealed(self._worth(worth), sealed_before_ms=NEVER_MS, passed=last, disk=self._disk)
+        remove_sealed(self._worth(worth), sealed_before_ms=NEVER_MS, passed=self._cursors[worth], disk=self._disk)
+        if is_out:
+            self._remove_between(worth, after, last)
         return len(fresh)
+
+    def _remove_between(self, worth: int, after: int, last: int) -> None:
+        """Removes the segments of the records after `after` up to `last`, never the newest."""
+        listing = list_segments(self._disk, self._worth(worth))
+        for name in (*listing.superseded, *listing.segments[:-1]):  # one must not outlive its successor: it would count again
+            if after < name.base <= last:
+                with suppress(FileNotFoundError):
+                    self._disk.remove(self._worth(worth) / name.file)
+        self._disk.sync_directory(self._worth(worth))
+
+    def _was_given_up(self, worth: int, first: int, following: int) -> bool:
+        """Whether a gap that a recovery noted is what `_remove_between` left: whole segments, no copy of them kept."""
+        bases = {name.base for name in list_segments(self._disk, self._worth(worth)).segments}
+        is_whole = first in bases and following in bases
+        return worth != PURCHASE and is_whole and not self._disk.is_directory(self.tray.directory / QUARANTINE_NAME)
 
     def _next_worth(self) -> int:
         """The worth whose next record is the oldest; -1 where nothing waits."""
@@ -289,7 +315,7 @@ class Queue:
         buffer, ended, to = self._buffers[worth], self._ended[worth], self.tray.label.to
         for _, sequence, body in records:
             if sequence > after + 1:
-                self._lose(worth, after, sequence - 1)
+                self._lose(worth, after, sequence - 1, _REMOVED if self._was_given_up(worth, after + 1, sequence) else _DAMAGE)
             after = self._read[worth] = sequence
             if sequence in ended:
                 continue
@@ -302,14 +328,14 @@ class Queue:
             else:
                 buffer.append(Entry(found.n, sequence, found.at, found.lane, bytes(found.event)))
 
-    def _lose(self, worth: int, after: int, upto: int) -> None:
+    def _lose(self, worth: int, after: int, upto: int, why: tuple[str, str] = _DAMAGE) -> None:
         """Numbers that name no event any more."""
         ended = self._ended[worth]
         gone = [sequence for sequence in range(after + 1, upto + 1) if sequence not in ended]
         self._read[worth] = max(self._read[worth], upto)
         if gone:
             self._end(worth, gone, SHED)
-            self._shed("damage", "events on the disk cannot be read any more and are given up", len(gone))
+            self._shed(*why, len(gone))
 
     def _end_of_segment(self, worth: int, sequence: int, upto: int) -> int:
         """The last number that damage in the segment of `sequence` may have taken."""

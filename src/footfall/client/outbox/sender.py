@@ -101,6 +101,11 @@ class Sender:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
+    def abandon(self) -> None:
+        """In a forked child, which has no such thread: closes its copies of the parent's connections, without a word to the
+        receiver. The frames of the lost thread would hold them open for ever."""
+        self._close_exchanges()
+
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
@@ -122,7 +127,7 @@ class Sender:
             self._pump = self._engine()
         while not self._stopping.is_set():
             now_s = self._clock.monotonic_s()
-            if now_s >= self._tidy_at_s or (self._trays.needs_room and now_s >= self._tidy_at_s - _TIDY_S + _MAKE_ROOM_S):
+            if now_s >= self._tidy_at_s or (self._must_hurry and now_s >= self._tidy_at_s - _TIDY_S + _MAKE_ROOM_S):
                 self._tidy_at_s = now_s + _TIDY_S
                 self._trays.tidy()
                 self._trays.store()
@@ -132,12 +137,16 @@ class Sender:
                 self.looked.set()
             self._turn(self._pump, now_s)
 
+    @property
+    def _must_hurry(self) -> bool:
+        return self._trays.needs_room and not self._trays.is_stuck
+
     def _turn(self, pump: Pump, now_s: float) -> None:
         has_nothing = not self._trays.has_unread and pump.course.phase == "flowing"
         self.is_asleep = has_nothing and self._naps >= _NAPS
         if self._stopping.is_set():
             return
-        timeout_s = _MAKE_ROOM_S if self._trays.needs_room else _BUSY_TURN_S
+        timeout_s = _MAKE_ROOM_S if self._must_hurry else _BUSY_TURN_S
         if self.is_asleep and not pump.loaded and not self._trays.untidy:
             timeout_s = max(0.0, self._look_at_s - now_s)
         elif has_nothing and not self.is_asleep:

@@ -204,7 +204,7 @@ class Tray:
         if self._refused is None:
             return False
         remove_sealed(directory, sealed_before_ms=NEVER_MS, passed=handled_of(self._disk, self.directory), disk=self._disk)
-        _, *others = list_segments(self._disk, directory).segments
+        others = list_segments(self._disk, directory).segments[1:]
         is_full = bool(others) and self._bytes_in(REFUSED_NAME) > self._room.bytes_max >> 2
         if is_full:
             remove_sealed(directory, sealed_before_ms=NEVER_MS, passed=others[0].base - 1, disk=self._disk)

@@ -24,11 +24,13 @@ from footfall.client.outbox.tray import Room, Tray, clear_leftovers, holds_refus
 from footfall.client.outbox.worths import NAMES, PURCHASE
 from footfall.clock import Clock
 from footfall.delivery.api import Parcel, Refusal
-from footfall.errors import LogError
+from footfall.errors import LogError, LogFullError
 from footfall.log.disk import Disk
 
 ADOPTED_MAX: Final = 8
 """Trays of others at once: each holds some descriptors."""
+_HELD_MAX: Final = 64
+"""And former own ones, which a disk that fails now and then may leave, during a long outage."""
 _TAKEN_MAX: Final = 512
 _PATIENT_LETTERS: Final = 32
 _PATIENT_S: Final = 0.00002
@@ -94,6 +96,8 @@ class Trays:
         """Set by whoever appends, while it does."""
         self.needs_room = False
         """Set by whoever appends when that is too much; cleared by `tidy`."""
+        self.is_stuck = False
+        """Set by `tidy` when giving up all that may be given up did not make the room."""
         self._others: list[Queue] = []
         self._retiring: deque[Queue] = deque()
         self._kept: set[str] = set()
@@ -117,7 +121,10 @@ class Trays:
     # -- for who appends ---------------------------------------------------------------------------------------------------------
 
     def make_own(self) -> Queue:
-        """The tray of this process, made now. OSError and LogError as `Tray.make`."""
+        """The tray of this process, made now. OSError and LogError as `Tray.make`, and LogFullError where there are so many that
+        their descriptors are a burden."""
+        if len(self._others) + len(self._retiring) >= _HELD_MAX:
+            raise LogFullError("writing failed too often, and what was written before is not delivered yet")
         tray = Tray.make(self.root, to=self._to, room=self._room, disk=self._disk, clock=self._clock)
         self.own = own = self._queue(tray, is_fed=True)
         return own
@@ -182,11 +189,10 @@ class Trays:
         except OSError:
             return  # no such directory, or none that can be read: who appends will say so
         self._tidied = ()
-        self.has_more = False
+        self.has_more = True  # until this look is over, so that nobody who waits believes half of it
         held = {queue.tray.directory for queue in self._others}
         for directory in directories:
             if len(self._others) >= ADOPTED_MAX:
-                self.has_more = True
                 return
             own = self.own
             if directory in held or directory.name in self._kept or (own is not None and own.tray.directory == directory):
@@ -196,6 +202,7 @@ class Trays:
                     self._adopt(directory)
             except (OSError, LogError) as error:
                 self._say(f"adopt {directory.name}", f"{directory} holds events and cannot be opened: {what_of(error)}")
+        self.has_more = False
 
     def tidy(self) -> None:
         """Removes what has been delivered, gives up what there is no room or time for, finishes trays. Call it about once a
@@ -371,6 +378,7 @@ class Trays:
             while held_bytes > self._room.bytes_max and (freed := self._shed_one()):
                 held_bytes -= freed
             self.held_bytes = held_bytes
+            self.is_stuck = held_bytes > self._room.bytes_max
             self.needs_room = False
         except (OSError, LogError) as error:
             self._say("shed", f"the outbox in {self.root} cannot make room: {what_of(error)}")
