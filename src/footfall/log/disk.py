@@ -223,10 +223,9 @@ class KeepingDisk(UnsyncedDisk):
     def __init__(self) -> None:
         import ctypes  # 5 ms, for those who track
 
-        self._keeping = ctypes.PyDLL(None, use_errno=True).write
+        self._keeping = ctypes.PyDLL(None).write
         self._keeping.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
         self._keeping.restype = ctypes.c_ssize_t
-        self._errno = ctypes.get_errno
         self._not_before_s = 0.0
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
@@ -236,10 +235,7 @@ class KeepingDisk(UnsyncedDisk):
         written: int = self._keeping(descriptor, data, len(data))
         if perf_counter() - begun_s > _LONG_S:
             self._not_before_s = begun_s + _AVOID_S
-        if written < 0:
-            error = self._errno()
-            raise OSError(error, os.strerror(error))
-        return written
+        return written if written >= 0 else super().write(descriptor, data)  # which raises, or does what could not be done
 
 
 def unsynced_disk(path: Path) -> UnsyncedDisk:

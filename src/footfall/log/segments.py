@@ -29,7 +29,7 @@ from footfall.errors import LogClosedError, LogError, LogFullError, LogLockedErr
 from footfall.log.api import require_lines
 from footfall.log.directory import LOCK_NAME, WATERMARK_NAME, list_segments
 from footfall.log.disk import Disk, make_durable_directory
-from footfall.log.format import require_writer_name
+from footfall.log.format import RECORD_BYTES_MAX, require_writer_name
 from footfall.log.recovery import Succession, discard, next_name, prepare, require_sound, survey
 from footfall.log.segment import OpenSegment
 from footfall.log.watermark import Watermark
@@ -170,7 +170,9 @@ class SegmentWriter:
 
     def write_lines(self, payload: bytes, *, count: int) -> int:
         self._require_usable()
-        require_lines(payload, count=count)
+        is_one_line = payload and payload.find(b"\n") == len(payload) - 1 <= RECORD_BYTES_MAX  # as an outbox writes them
+        if count != 1 or not is_one_line:
+            require_lines(payload, count=count)
         if not count:
             return self._last
         try:
