@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.load import Load
-from tests.serving import EVENTS_PATH, Footfall, home
+from tests.serving import EVENTS_PATH, Footfall, home, until
 
 
 @pytest.fixture(scope="module")
