@@ -15,7 +15,8 @@ from time import perf_counter
 from typing import Final, Protocol
 
 _LOCAL_FILE_SYSTEMS: Final = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
-_LONG_S: Final = 0.002
+_LONG_S: Final = 0.02
+"""Longer than the scheduler lets a thread wait for its core, which 2 ms were not."""
 _AVOID_S: Final = 1.0
 _BINARY = getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | _BINARY
