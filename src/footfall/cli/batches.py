@@ -48,14 +48,7 @@ class BatchSender:
         self._base_url = settings.base_url
         self._secrets = (settings.api_key,)
         self._events_max = events_max
-        self._courier = Courier(
-            settings,
-            url=f"{settings.url}:batch",
-            content_type="application/x-ndjson",
-            timeout_s=_TIMEOUT_S,
-            wait=wait,
-            tell=tell,
-        )
+        self._courier = Courier(settings, batch=True, timeout_s=_TIMEOUT_S, wait=wait, tell=tell)
 
     def send_all(self, lines: Iterable[EventLine]) -> Iterator[Outcome]:
         """One outcome for each line, in order. Events are not sent by trial: the receiver must say that it takes batches."""

@@ -74,7 +74,7 @@ def consult(question: Question, *, clock: Clock) -> Iterator[Finding]:
     if not question.tries_key:
         yield warn("key", "not tried", cure="give --platform and --key (or FOOTFALL_KEY) to try it without sending an event")
         return
-    courier = Courier(settings, url=settings.url, content_type="application/json", timeout_s=_TIMEOUT_S)
+    courier = Courier(settings, timeout_s=_TIMEOUT_S)
     verdict = _key(courier, settings)
     yield verdict
     if question.sends and verdict.state != "fail":

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Final, TypeVar
 
-from footfall import __version__
 from footfall.client.answers import error_of
 from footfall.client.settings import Settings
 from footfall.clock import Clock, SystemClock
@@ -45,22 +44,15 @@ class Courier:
         self,
         settings: Settings,
         *,
-        url: str,
-        content_type: str,
+        batch: bool = False,
         timeout_s: float,
         wait: Wait | None = None,
         tell: Callable[[str], None] | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._url = url
+        self._form = settings.address().form(batch=batch)
         self._secrets = (settings.api_key,)
-        self._headers = (
-            ("X-API-Key", settings.api_key),
-            ("Content-Type", content_type),
-            ("Accept", "application/json"),
-            ("User-Agent", f"footfall/{__version__}"),
-        )
         self._timeout_s = timeout_s
         self._transport = transport or HttpTransport(answer_bytes_max=_ANSWER_BYTES_MAX)
         self._clock = clock or SystemClock()
@@ -88,7 +80,7 @@ class Courier:
 
     def post(self, body: bytes) -> Response:
         """One attempt."""
-        request = Request(url=self._url, headers=self._headers, body=body, timeout_s=self._timeout_s)
+        request = Request(url=self._form.url, headers=self._form.headers, body=body, timeout_s=self._timeout_s)
         response = self._transport.send(request)
         self._answered = True
         if 200 <= response.status < 300:

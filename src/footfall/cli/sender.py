@@ -61,9 +61,7 @@ class Sender:
         self, settings: Settings, *, timeout_s: float, wait: Wait | None = None, tell: Callable[[str], None] | None = None
     ) -> None:
         self._secrets = (settings.api_key,)
-        self._courier = Courier(
-            settings, url=settings.url, content_type="application/json", timeout_s=timeout_s, wait=wait, tell=tell
-        )
+        self._courier = Courier(settings, timeout_s=timeout_s, wait=wait, tell=tell)
 
     def send_all(self, lines: Iterable[EventLine]) -> Iterator[Outcome]:
         """One outcome for each line, in order. Raises `Stopped`."""

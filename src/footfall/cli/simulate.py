@@ -65,10 +65,7 @@ def simulate(
     _require_allowed(url, allow_remote=allow_remote)
     settings = destination(url=url, platform=platform, key=read_key(key))
     plan = Plan(rate=rate, duration_s=duration, batch=batch)
-    address, content_type = (
-        (settings.url, "application/json") if batch == 1 else (f"{settings.url}:batch", "application/x-ndjson")
-    )
-    courier = Courier(settings, url=address, content_type=content_type, timeout_s=_TIMEOUT_S)
+    courier = Courier(settings, batch=batch > 1, timeout_s=_TIMEOUT_S)
     traffic = Traffic(plan, events=sessions(seed), courier=courier, clock=SystemClock())
     try:
         _watch(traffic, plan, quiet=json)

@@ -25,7 +25,6 @@ from footfall.client.retries import wait_s
 from footfall.client.settings import Settings
 from footfall.client.wire import encoded, members_of
 from footfall.clock import Clock
-from footfall.delivery.address import Address
 from footfall.delivery.transport import HttpTransport, Request, Response, Transport
 from footfall.errors import ApiError, SettingsError
 from footfall.events.schema import IDENTIFIER_PATHS, Event
@@ -70,12 +69,7 @@ class Desk:
     def __init__(self, settings: Settings, *, clock: Clock) -> None:
         self.settings = settings
         self._clock = clock
-        address = Address(
-            base_url=settings.base_url,
-            platform_id=settings.platform_id,
-            api_key=settings.api_key,
-            timeout_s=settings.timeout_s,
-        )
+        address = settings.address()
         self._single = address.form(batch=False)
         self._batched = address.form(batch=True)
 

@@ -13,10 +13,11 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import Final, TypedDict
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
+from footfall.delivery.address import Address
 from footfall.delivery.dialing import parsed_proxy
 from footfall.errors import SettingsError
 from footfall.events.schema import CURRENCIES
@@ -51,9 +52,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         by_tls = ", tls=…" if self.tls is not None else ""
         return f"base_url={self.base_url!r}, platform_id={self.platform_id!r}, api_key='…'{by_proxy}{by_tls}"
 
+    def address(self, *, batch: bool | None = None) -> Address:
+        """Where to and under which key, as the delivery engine takes it."""
+        return Address(
+            base_url=self.base_url, platform_id=self.platform_id, api_key=self.api_key, timeout_s=self.timeout_s, batch=batch
+        )
+
     @property
     def url(self) -> str:
-        return f"{self.base_url}/rmp/event/v1/platforms/{quote(self.platform_id, safe='')}/userevents"
+        """Of single events."""
+        return self.address().url
 
 
 class Place(TypedDict):

@@ -92,8 +92,7 @@ class HttpExchanges:
         self._bell.silence()
         if not self._ended:
             self._kept.close_stale()
-        ended = self._ended
-        self._ended = []
+        ended, self._ended = self._ended, []
         return ended
 
     def wake(self) -> None:
@@ -232,8 +231,7 @@ class ScriptedExchanges:
         elif not (self._ended or self._bell.is_rung or self._closed):
             self._clock.advance(max(0.0, timeout_s))
         self._bell.silence()
-        ended = self._ended
-        self._ended = []
+        ended, self._ended = self._ended, []
         return ended
 
     def wake(self) -> None:

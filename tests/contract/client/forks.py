@@ -6,14 +6,14 @@ Each process names its events, so that the test can count at the receiver. An al
 from __future__ import annotations
 
 import asyncio
-import gc
 import multiprocessing
-import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from functools import partial
+
+from children import in_child as forked
+from children import wait_for
 
 from footfall import AsyncClient, Client, Device
 
@@ -22,24 +22,7 @@ def send(client: Client, event_id: str) -> None:
     client.insert_event(id=event_id, event_type="HOME", channel_type="SITE", user_id="u-1")
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Runs `work` in a forked child; returns its process id."""
-    child = os.fork()
-    if child:
-        return child
-    signal.alarm(8)
-    status = 1
-    try:
-        work()
-        gc.collect()  # what the child inherited and let go must not hurt the parent
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def wait_for(child: int) -> None:
-    _, status = os.waitpid(child, 0)
-    assert status == 0, f"the child ended with {status}"
+in_child = partial(forked, seconds=8)
 
 
 def used_then_forked(client: Client) -> None:

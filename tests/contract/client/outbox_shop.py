@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
-import gc
 import multiprocessing
 import os
 import signal
@@ -28,6 +27,8 @@ if "under_gevent" in sys.argv:  # before anything else, as gevent asks for
 kept: list[Outbox] = []
 if "at_exit" in sys.argv:  # before the outbox registers its own, so that it runs after that
     atexit.register(lambda: track(kept[0], "e-2"))
+
+from children import in_child, wait_for  # noqa: E402
 
 from footfall.client.outbox import Outbox  # noqa: E402
 from footfall.delivery.api import Done  # noqa: E402
@@ -57,25 +58,6 @@ def deliver(outbox: Outbox) -> None:
 def require_balance(outbox: Outbox) -> None:
     stats = outbox.stats()
     assert stats.tracked == stats.delivered + stats.waiting + stats.refused + stats.shed, stats
-
-
-def in_child(work: Callable[[], object], *, fork: Callable[[], int] = os.fork) -> int:
-    child = fork()
-    if child:
-        return child
-    signal.alarm(20)
-    status = 1
-    try:
-        work()
-        gc.collect()  # what the child inherited and let go must not hurt the parent
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def wait_for(child: int) -> None:
-    _, status = os.waitpid(child, 0)
-    assert status == 0, f"the child ended with {status}"
 
 
 # -- forks ---------------------------------------------------------------------------------------------------------------------

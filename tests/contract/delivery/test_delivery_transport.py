@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import http.client
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import warnings
@@ -26,6 +24,7 @@ from footfall.delivery.transport import (
     Transport,
     dial,
 )
+from tests.contract.delivery.certificates import made_certificate, serving, trusting
 from tests.contract.delivery.receiver import Receiver, answer, drip, raw, reset_after
 
 
@@ -239,24 +238,12 @@ def test_https_to_something_else_is_a_network_error(receiver: Receiver, transpor
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for 127.0.0.1 that nobody vouches for, in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate")
-    path = tmp_path_factory.mktemp("tls") / "receiver.pem"
-    subject = ["-subj", "/CN=receiver", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command = [openssl, "req", "-x509", *curve, *subject, "-keyout", str(path), "-out", str(path.with_suffix(".crt"))]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return made_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def secure_receiver(certificate: Path) -> Iterator[Receiver]:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
-    with Receiver(tls=tls) as running:
+    with Receiver(tls=serving(certificate)) as running:
         yield running
 
 
@@ -269,7 +256,7 @@ def test_a_certificate_nobody_vouches_for_is_refused_before_anything_is_sent(
 
 
 def test_a_trusted_certificate_for_another_host_is_refused(secure_receiver: Receiver, certificate: Path) -> None:
-    transport = HttpTransport(tls=ssl.create_default_context(cafile=str(certificate)))
+    transport = HttpTransport(tls=trusting(certificate))
     url = secure_receiver.url.replace("127.0.0.1", "localhost")
     with pytest.raises(NetworkError, match="certificate is not trusted here"):
         transport.send(Request(url=url, headers=(), body=b"{}", timeout_s=5))
@@ -277,7 +264,7 @@ def test_a_trusted_certificate_for_another_host_is_refused(secure_receiver: Rece
 
 
 def test_tls_connections_are_kept_and_replaced_like_plain_ones(secure_receiver: Receiver, certificate: Path) -> None:
-    transport = HttpTransport(tls=ssl.create_default_context(cafile=str(certificate)))
+    transport = HttpTransport(tls=trusting(certificate))
     for _ in range(3):
         assert transport.send(request_to(secure_receiver)).status == 200
     assert secure_receiver.connections == 1

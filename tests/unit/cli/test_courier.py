@@ -44,10 +44,7 @@ def courier_of(transport: ScriptedTransport, told: list[str], clock: ManualClock
         clock.advance(seconds)
         return False
 
-    return Courier(
-        SETTINGS, url=SETTINGS.url, content_type="application/json", timeout_s=5,
-        wait=wait, tell=told.append, transport=transport, clock=clock,
-    )  # fmt: skip
+    return Courier(SETTINGS, timeout_s=5, wait=wait, tell=told.append, transport=transport, clock=clock)
 
 
 def test_the_person_is_told_of_each_long_wait_and_the_body_stays_the_same() -> None:

@@ -20,7 +20,7 @@ PLAN = Plan(rate=2_000, duration_s=0.1)
 
 
 def run(transport: ScriptedTransport, plan: Plan = PLAN) -> Traffic:
-    courier = Courier(SETTINGS, url=SETTINGS.url, content_type="application/json", timeout_s=5, transport=transport)
+    courier = Courier(SETTINGS, timeout_s=5, transport=transport)
     traffic = Traffic(plan, events=sessions(1), courier=courier, clock=SystemClock())
     traffic.run(watch=lambda: None, every_s=0.05)
     return traffic

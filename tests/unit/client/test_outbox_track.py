@@ -24,32 +24,12 @@ from footfall.client.web.wsgi import FootfallMiddleware
 from footfall.clock import SystemClock
 from footfall.delivery.api import Done
 from footfall.delivery.exchanges import ScriptedExchanges
-from footfall.delivery.transport import Request, Response, ScriptedTransport
-from footfall.errors import NetworkError, SettingsError
+from footfall.errors import SettingsError
 from footfall.log.disk import Disk, UnsyncedDisk
+from tests.contract.delivery.line import Line
 
 Make = Callable[..., Outbox]
 URL = "https://receiver.example"
-
-
-class Line:
-    """The receiver in memory: away until it is there."""
-
-    def __init__(self) -> None:
-        self.there = ScriptedTransport()
-        self.is_away = False
-
-    def send(self, request: Request) -> Response:
-        if self.is_away:
-            raise NetworkError("away")
-        return self.there.send(request)
-
-    def close(self) -> None:
-        pass
-
-    @property
-    def ids(self) -> list[str]:
-        return [str(request.body).split('"id":"')[1].split('"')[0] for request in self.there.requests]
 
 
 class Hours(SystemClock):

@@ -19,7 +19,8 @@ from footfall.client.outbox.inspection import list_trays
 from footfall.delivery.exchanges import ScriptedExchanges
 from footfall.delivery.transport import Request, Response
 from footfall.log.disk import UnsyncedDisk
-from tests.unit.client.test_outbox_track import URL, Hours, Line, complaints, event
+from tests.contract.delivery.line import Line
+from tests.unit.client.test_outbox_track import URL, Hours, complaints, event
 
 Make = Callable[..., Outbox]
 

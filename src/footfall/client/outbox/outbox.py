@@ -44,7 +44,6 @@ from footfall.client.outbox.worths import PURCHASE, worth_of
 from footfall.client.settings import TIMEOUT_S, checked_settings, place_in
 from footfall.client.wire import encoded, members_of
 from footfall.clock import Clock, SystemClock
-from footfall.delivery.address import Address
 from footfall.delivery.api import Exchanges
 from footfall.delivery.exchanges import HttpExchanges
 from footfall.errors import FootfallError, LogFullError, SettingsError
@@ -356,14 +355,9 @@ class Outbox:
     def _started_sender(self) -> Sender | None:
         if self._closed or sys.is_finalizing():
             return None
-        settings = self._settings
-        address = Address(
-            base_url=settings.base_url, platform_id=settings.platform_id, api_key=settings.api_key,
-            timeout_s=settings.timeout_s, batch=self._batch,
-        )  # fmt: skip
         sender = Sender(
-            self._trays, exchanges=lambda: self._make_exchanges(), address=address, clock=self._clock, counts=self._counts,
-            appending=self._lock, say=self._say,
+            self._trays, exchanges=lambda: self._make_exchanges(), address=self._settings.address(batch=self._batch),
+            clock=self._clock, counts=self._counts, appending=self._lock, say=self._say,
         )  # fmt: skip
         try:
             sender.start()
