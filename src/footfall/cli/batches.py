@@ -21,7 +21,7 @@ from footfall.cli.sender import OF_ONE_EVENT, Outcome, Stopped, accepted, refuse
 from footfall.client.answers import Answer, batch_answers_of
 from footfall.client.settings import Settings
 from footfall.clock import SystemClock
-from footfall.delivery.document import read_document
+from footfall.delivery.document import NO_ROUTE, read_document
 from footfall.delivery.transport import Response
 from footfall.errors import ApiError, InternalServerError, TooManyRequestsError
 
@@ -32,7 +32,6 @@ _IN_FLIGHT: Final = 4
 _TIMEOUT_S: Final = 60.0
 _FRUITLESS_MAX: Final = 5
 """Attempts in a row after which throttled events are given up when not one of them got through."""
-_NO_ROUTE: Final = frozenset({404, 405, 501})
 
 
 class NoBatchesError(Exception):
@@ -84,7 +83,7 @@ class BatchSender:
         if problem.status == 413 and len(lines) > 1:
             middle = len(lines) // 2
             return self._sent(lines[:middle]) + self._sent(lines[middle:])
-        if problem.status in _NO_ROUTE and not self._has_route():
+        if problem.status in NO_ROUTE and not self._has_route():
             raise NoBatchesError from None
         if problem.status in OF_ONE_EVENT and len(lines) == 1:
             return [refused(lines[0], problem)]

@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 app = branch("The outbox of a shop: what waits, what was refused.")
 
 _COLUMNS: Final = ("name", "made (UTC)", "process", "state", "to", "waiting", "oldest", "delivered", "refused", "shed", "MB")
-_NUMBERS: Final = frozenset({"process", "waiting", "delivered", "refused", "shed", "MB"})
 _REASONS_SHOWN_MAX: Final = 20
 _ID_CHARS_SHOWN_MAX: Final = 80
 
@@ -82,9 +81,7 @@ def ls(directory: _Directory, json: JsonOption = False) -> None:
         say("nothing lies in this outbox: no process tracks with it, and nothing is left of those that did")
         return
     now_ms = SystemClock().now_ms()
-    rows = table(
-        "name", "made (UTC)", "process", "state", "to", "waiting", "oldest", "delivered", "refused", "shed", "MB", ids=11
-    )
+    rows = table(*_COLUMNS, ids=len(_COLUMNS))
     for column in (*rows.columns[5:6], *rows.columns[7:]):
         column.justify = "right"
     for tray in found:

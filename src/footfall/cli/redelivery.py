@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from footfall.cli.undelivered import ANY_BYTES, Place, trays, waiting_of_the_dead
+from footfall.cli.undelivered import ANY_BYTES, trays, waiting_of_the_dead
 from footfall.client.outbox import Outbox, Stats
 from footfall.client.settings import Settings
 from footfall.clock import Clock, SystemClock
@@ -85,8 +85,7 @@ def _work_off(outbox: Outbox, left: Callable[[], int], *, until_s: float, clock:
 
 
 def _left(root: Path, settings: Settings) -> int:
-    place = Place(base_url=settings.base_url, platform_id=settings.platform_id)
-    return waiting_of_the_dead(tray for tray in trays(root) if tray.to == place.url)
+    return waiting_of_the_dead(tray for tray in trays(root) if tray.to == settings.url)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import msgspec
 
@@ -19,6 +19,7 @@ from footfall.client.outbox.tally import read_tally
 from footfall.client.outbox.tray import Room, Tray, holds_refused
 from footfall.client.outbox.worths import NAMES
 from footfall.clock import SystemClock
+from footfall.delivery.address import EVENTS_PATH_END, PLATFORMS_PATH, Address
 from footfall.errors import LogError
 from footfall.events.schema import EVENT_TYPES
 from footfall.log.disk import Disk
@@ -41,11 +42,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        return f"{self.base_url}{_MIDDLE}{quote(self.platform_id, safe='')}{_END}"
-
-
-_MIDDLE: Final = "/rmp/event/v1/platforms/"
-_END: Final = "/userevents"
+        return Address(base_url=self.base_url, platform_id=self.platform_id, api_key="").url
 
 
 class Reason(msgspec.Struct, kw_only=True):
@@ -72,8 +69,8 @@ _decode_told: Final = msgspec.json.Decoder(_Told).decode
 
 def place_of(to: str) -> Place | None:
     """Where the events of a label go; None for a label that was lost, or is none of ours."""
-    base_url, _, rest = to.rpartition(_MIDDLE)
-    place = Place(base_url=base_url, platform_id=unquote(rest.removesuffix(_END)))
+    base_url, _, rest = to.rpartition(PLATFORMS_PATH)
+    place = Place(base_url=base_url, platform_id=unquote(rest.removesuffix(EVENTS_PATH_END)))
     return place if base_url and place.url == to else None
 
 
@@ -116,7 +113,7 @@ def reasons_of(events: Iterable[RefusedEvent]) -> list[Reason]:
         key = (event.status, event.message)
         reason = reasons.setdefault(key, Reason(status=event.status, message=event.message))
         told = _told(event.event)
-        kind = type_of(event.event)
+        kind = _type_in(told)
         reason.count += 1
         reason.event_types[kind] = reason.event_types.get(kind, 0) + 1
         reason.example_id = reason.example_id or (told.id if isinstance(told.id, str) else "")
@@ -125,7 +122,11 @@ def reasons_of(events: Iterable[RefusedEvent]) -> list[Reason]:
 
 def type_of(event: bytes) -> str:
     """The event's type where it is one of the eight, else `OTHER`."""
-    kind = _told(event).event_type
+    return _type_in(_told(event))
+
+
+def _type_in(told: _Told) -> str:
+    kind = told.event_type
     return kind if isinstance(kind, str) and kind in EVENT_TYPES else OTHER
 
 

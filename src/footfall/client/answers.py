@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from footfall.delivery.answers import Rejected, message_of, read_batch_answer, retry_after, safe
+from footfall.delivery.answers import DECODE_ERRORS, Rejected, message_of, read_batch_answer, retry_after, safe
 from footfall.delivery.transport import Response
 from footfall.errors import (
     ApiError,
@@ -92,7 +92,6 @@ _decode_report = msgspec.json.Decoder(Report).decode
 _decode_particulars = msgspec.json.Decoder(_Particulars).decode
 _decode_test = msgspec.json.Decoder(_TestAnswer).decode
 _decode_any = msgspec.json.Decoder().decode
-_DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 def answer_of(response: Response, *, secrets: Collection[str], now_ms: int) -> Answer:
@@ -105,7 +104,7 @@ def answer_of(response: Response, *, secrets: Collection[str], now_ms: int) -> A
 def error_of(response: Response, *, secrets: Collection[str], now_ms: int) -> ApiError:
     """The exception a refusal stands for. `secrets` are struck out of its texts."""
     retry_after_s = retry_after(response.headers.get("retry-after", ""), now_ms=now_ms)
-    details = _object(response.body).get("details")
+    details = _object(response.body).get("details") if response.status == 400 else None
     return _error(response.status, message_of(response, secrets=secrets), details, secrets=secrets, retry_after_s=retry_after_s)
 
 
@@ -149,7 +148,7 @@ def _error(
     if status == 429:
         return TooManyRequestsError(message, retry_after_s=retry_after_s)
     if status == 400:
-        return BadRequestError(message, violations=violations_in({"details": details}, secrets))
+        return BadRequestError(message, violations=_violations(details, secrets))
     return _CLASSES.get(status, RejectedError)(message, status=status)
 
 
@@ -171,7 +170,7 @@ def _report(body: bytes) -> Report | None:
 def _decoded(decode: Callable[[bytes], T], body: bytes | msgspec.Raw) -> T | None:
     try:
         return decode(body)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
 
 
@@ -180,9 +179,8 @@ def _object(body: bytes) -> dict[str, Any]:
     return decoded if isinstance(decoded, dict) else {}
 
 
-def violations_in(body: dict[str, Any], secrets: Collection[str]) -> tuple[Violation, ...]:
+def _violations(details: object, secrets: Collection[str]) -> tuple[Violation, ...]:
     """What `google.rpc.BadRequest` details list, in either spelling; whatever does not fit is passed over."""
-    details = body.get("details")
     found: list[Violation] = []
     for detail in details if isinstance(details, list) else ():
         if not isinstance(detail, dict) or not str(detail.get("@type", "")).endswith("google.rpc.BadRequest"):

@@ -25,6 +25,8 @@ from footfall.client.retries import wait_s
 from footfall.client.settings import Settings
 from footfall.client.wire import encoded, members_of
 from footfall.clock import Clock
+from footfall.delivery.answers import SECRET_CHARS_MIN
+from footfall.delivery.document import NO_ROUTE
 from footfall.delivery.transport import HttpTransport, Request, Response, Transport
 from footfall.errors import ApiError, SettingsError
 from footfall.events.schema import IDENTIFIER_PATHS, Event
@@ -41,8 +43,6 @@ BATCH_EVENTS_MAX: Final = 1000
 BATCH_BYTES_MAX: Final = 4 << 20
 """Half of what a Footfall takes by default, so that long events make batches with fewer of them."""
 
-_SECRET_CHARS_MIN: Final = 4
-"""Shorter identifiers say nothing about anybody, and striking them out would eat the words of a message."""
 _WARMING_S_MAX: Final = 1.0
 
 
@@ -117,7 +117,7 @@ class Desk:
                 if error.status == _TOO_LARGE and count > 1:
                     left.extendleft((self._batch(batch.calls[count // 2 :]), self._batch(batch.calls[: count // 2])))
                     continue
-                no_route = error.status in _NO_ROUTE
+                no_route = error.status in NO_ROUTE
                 if no_route:
                     error.message += "; batches are for a Footfall: leave out batch=True for other receivers"
                     error.args = (error.message,)
@@ -202,7 +202,6 @@ def is_about_all(error: ApiError) -> bool:
 
 _ABOUT_ALL: Final = frozenset({401, 403, 404, 405})
 _TOO_LARGE: Final = 413
-_NO_ROUTE: Final = frozenset({404, 405, 501})
 
 
 def desk_for(settings: Settings, *, clock: Clock, debug: bool) -> Desk:
@@ -233,7 +232,7 @@ def _identifiers(members: Mapping[str, Any]) -> list[str]:
     for path in (*IDENTIFIER_PATHS, "device.ip"):
         part, _, name = path.rpartition(".")
         value = (members.get(part) or {} if part else members).get(name)
-        if isinstance(value, str) and len(value) >= _SECRET_CHARS_MIN:
+        if isinstance(value, str) and len(value) >= SECRET_CHARS_MIN:
             found.append(value)
     return found
 

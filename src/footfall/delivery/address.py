@@ -16,6 +16,8 @@ from footfall.version import __version__
 
 BATCH_TIMEOUT_S: Final = 60.0
 """For a batch at least: 4 MiB take half a minute on a line of 1 Mbit/s."""
+PLATFORMS_PATH: Final = "/rmp/event/v1/platforms/"
+EVENTS_PATH_END: Final = "/userevents"
 _ACCEPT: Final = (("Accept", "application/json"), ("User-Agent", f"footfall/{__version__}"))
 
 
@@ -35,7 +37,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """Of single events; that of batches ends in `:batch`."""
-        return f"{self.base_url}/rmp/event/v1/platforms/{quote(self.platform_id, safe='')}/userevents"
+        return f"{self.base_url}{PLATFORMS_PATH}{quote(self.platform_id, safe='')}{EVENTS_PATH_END}"
 
     def form(self, *, batch: bool) -> Form:
         """How every post of this kind looks."""

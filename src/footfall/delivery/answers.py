@@ -27,7 +27,7 @@ SECRET_CHARS_MIN: Final = 4
 _SECRETS_MAX: Final = 500
 """To strike out more takes too long; what quotes such an event is not repeated at all."""
 
-CURES: Final = {
+_CURES: Final = {
     401: "no API key arrived; a proxy on the way may drop the X-API-Key header",
     403: "the key was not accepted for this platform id; keys of the test and the live platform may differ",
     404: "the address or the platform id is wrong; look at platform_name, region or base_url, and platform_id",
@@ -37,16 +37,16 @@ CURES: Final = {
     429: "too many events; often all visitors share one default identifier",
 }
 """What a status most likely means, for a receiver that gives no reason."""
-_REMEDIES: Final = CURES | {
+_REMEDIES: Final = _CURES | {
     401: "no API key arrived: send one; if one was sent, a proxy on the way drops the X-API-Key header",
     403: "the key does not open this platform: it has expired, was revoked, or belongs to another platform id "
     "(test and live ids have keys of their own)",
 }
-STATUSES: Final = {code: status for status, code in reversed(GRPC_CODES.items())}
+_STATUSES: Final = {code: status for status, code in reversed(GRPC_CODES.items())}
 """The `code` of a rejected event → the status it would have had alone."""
 
 _decode_any: Final = msgspec.json.Decoder().decode
-_DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
+DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 # -- hints
@@ -74,7 +74,7 @@ def said_in(body: bytes, *, secrets: Collection[str]) -> str:
     """The receiver's own message, as one safe line; empty where it has none."""
     try:
         decoded = _decode_any(body)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return ""
     said = decoded.get("message") if isinstance(decoded, dict) else None
     return safe(said, secrets) if isinstance(said, str) else ""
@@ -83,7 +83,7 @@ def said_in(body: bytes, *, secrets: Collection[str]) -> str:
 def message_of(response: Response, *, secrets: Collection[str] | None) -> str:
     """Why: in the receiver's words, or else in ours, from the status; in ours where `secrets` is None."""
     said = said_in(response.body, secrets=secrets) if secrets is not None else ""
-    return said or _in_our_words(response, CURES)
+    return said or _in_our_words(response, _CURES)
 
 
 def remedy_of(result: Response | NetworkError, *, secrets: Collection[str] | None) -> str:
@@ -111,7 +111,7 @@ def values_in(event: bytes) -> list[str] | None:
     """
     try:
         decoded = _decode_any(event)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
     found: set[str] = set()
     _collect(decoded, found)
@@ -174,7 +174,7 @@ class Rejected(msgspec.Struct, frozen=True):
     @property
     def status(self) -> int:
         """What it would have been answered alone; 400 where the code is none we know."""
-        return STATUSES.get(self.code, 400)
+        return _STATUSES.get(self.code, 400)
 
 
 class BatchAnswer(msgspec.Struct, frozen=True):
@@ -191,7 +191,7 @@ def read_batch_answer(body: bytes, *, events: int) -> BatchAnswer | None:
     """The answer to a batch of so many events, when it speaks of each exactly once; else None."""
     try:
         answer = _decode_batch(body)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
     named = {rejection.index for rejection in answer.rejected}
     if len(named) != len(answer.rejected) or answer.accepted + len(named) != events:

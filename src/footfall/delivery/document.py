@@ -12,6 +12,8 @@ import msgspec
 from footfall.delivery.transport import Response
 
 BATCH_PATH_END: Final = "/userevents:batch"
+NO_ROUTE: Final = frozenset({404, 405, 501})
+"""Answers of a receiver that has no such route."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from footfall.delivery.document import read_document
+from footfall.delivery.document import NO_ROUTE, read_document
 from footfall.delivery.protocol import Verdict, verdict_of
 from footfall.delivery.transport import Response
 from footfall.errors import NetworkError
 
-NO_ROUTE: Final = frozenset({404, 405, 415, 501})
-"""Statuses of a batch that are about the route."""
+ABOUT_THE_ROUTE: Final = NO_ROUTE | {415}
+"""Statuses of a batch that are no word about its events."""
 _NOT_IMPLEMENTED: Final = 501
 
 
@@ -38,6 +38,11 @@ class Inquiry:
         self._answered = False
         self._distrusts = False
 
+    @property
+    def blocks(self) -> bool:
+        """Whether its answer is what everything waits for."""
+        return self.is_asking and self.holds
+
     def is_due(self, now_s: float) -> bool:
         return now_s >= self._due_s and not self.is_asking
 
@@ -48,10 +53,9 @@ class Inquiry:
     def heard(self, result: Response | NetworkError, *, again_s: float) -> bool:
         """Whether the answer says anything. One that does not is asked for again at `again_s`, or when the stream recovers."""
         self.is_asking = self.holds = False
-        is_answer = isinstance(result, Response) and (
-            result.status == _NOT_IMPLEMENTED or verdict_of(result) not in (Verdict.FAILED, Verdict.THROTTLED)
-        )
-        if not is_answer or not isinstance(result, Response):
+        if not isinstance(result, Response) or (
+            result.status != _NOT_IMPLEMENTED and verdict_of(result) in (Verdict.FAILED, Verdict.THROTTLED)
+        ):
             self._due_s = again_s
             return False
         self._answered = True

@@ -36,7 +36,7 @@ from footfall.clock import Clock
 from footfall.delivery.address import Address
 from footfall.delivery.answers import read_batch_answer
 from footfall.delivery.api import Done, Exchanges, Parcel, Source
-from footfall.delivery.inquiry import NO_ROUTE, Inquiry
+from footfall.delivery.inquiry import ABOUT_THE_ROUTE, Inquiry
 from footfall.delivery.lanes import Item, Lanes
 from footfall.delivery.pace import Pace
 from footfall.delivery.problems import Problem, problem_of, problems_in
@@ -128,11 +128,6 @@ class Pump:
         return self._course
 
     @property
-    def in_flight(self) -> int:
-        """Requests on their way, a question for the document included."""
-        return self._flying
-
-    @property
     def loaded(self) -> int:
         """Parcels taken from the source that are neither delivered nor refused yet, those on their way included."""
         return self._lanes.count + self._flying_events
@@ -183,7 +178,7 @@ class Pump:
             self._ask()
             if self._is_long_since(now_s):
                 return True
-        return asked if inquiry.is_asking and inquiry.holds else self._stream(now_s) or asked
+        return asked if inquiry.blocks else self._stream(now_s) or asked
 
     def _ask(self) -> None:
         self._inquiry.asked()
@@ -253,7 +248,7 @@ class Pump:
             moments.append(self._lanes.ripe_s)
         if self._lanes.can_pick and self._course.phase != "flowing":
             moments += [] if self._flying else [self._course.not_before_s]
-        elif self._lanes.can_pick and not (self._inquiry.is_asking and self._inquiry.holds):
+        elif self._lanes.can_pick and not self._inquiry.blocks:
             if self._pace.room(self._course, now_s=now_s) < 1:
                 moments.append(self._pace.next_s(self._course, now_s=now_s))
             elif self._inquiry.batches and self._started_s + self._policy.linger_s > now_s:
@@ -290,7 +285,7 @@ class Pump:
     def _settle_all(self, flight: _Flight, problem: Problem, now_s: float) -> None:
         """One verdict, which is not yes, for the whole request."""
         items = flight.items
-        if flight.is_batch and problem.status in NO_ROUTE:
+        if flight.is_batch and problem.status in ABOUT_THE_ROUTE:
             self._settle_without_route(flight, problem, now_s)
         elif problem.verdict is Verdict.REFUSED:
             self._lives(flight, now_s)

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from footfall.delivery.connection import IDLE_CONNECTIONS_MAX, IDLE_S_MAX, Connection, KeptConnections
+from footfall.delivery.connection import Connection, KeptConnections
 from footfall.delivery.dialing import Dial, Dialer, dial, left_s
 from footfall.delivery.failures import CUT, ON_THE_WAY, network_error
 from footfall.delivery.http1 import ANSWER_BYTES_MAX, Request, Response, target_of
@@ -32,8 +32,6 @@ from footfall.errors import NetworkError
 
 __all__ = [
     "ANSWER_BYTES_MAX",
-    "IDLE_CONNECTIONS_MAX",
-    "IDLE_S_MAX",
     "Dial",
     "HttpTransport",
     "Request",

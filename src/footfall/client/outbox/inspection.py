@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from footfall.client.outbox.complaints import what_of
 from footfall.client.outbox.records import DECODE_ERRORS, Refused, decode_refused, head_of, line_of
 from footfall.client.outbox.tally import Tally, read_tally
 from footfall.client.outbox.tray import HANDLED_NAME, REFUSED_NAME, Room, Tray, handled_of, label_of, replace_file, trays_in
@@ -166,9 +167,7 @@ def _bytes_in(directory: Path) -> int:
 
 def _words(error: Exception, directory: Path) -> str:
     """Without the place of the outbox, which may name a person."""
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error).replace(f"{directory}{os.sep}", "")
+    return what_of(error).replace(f"{directory}{os.sep}", "")
 
 
 def _refused(disk: Disk, directory: Path) -> _Refusals:

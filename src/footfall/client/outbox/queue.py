@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from operator import ge
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -124,7 +125,7 @@ class Queue:
     @property
     def is_done(self) -> bool:
         """Whether every record has ended."""
-        return self._cursors == self.tray.lasts or all(map(_reached, self._cursors, self.tray.lasts))
+        return all(map(ge, self._cursors, self.tray.lasts))
 
     def waiting(self) -> int:
         """How many records have not ended, when nothing is appended meanwhile."""
@@ -362,7 +363,3 @@ class Queue:
 
     def _worth(self, worth: int) -> Path:
         return self.tray.directory / NAMES[worth]
-
-
-def _reached(cursor: int, last: int) -> bool:
-    return cursor >= last

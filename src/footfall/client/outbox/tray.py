@@ -193,7 +193,7 @@ class Tray:
     def _bytes_in(self, name: str) -> int:
         directory = self.directory / name
         try:
-            return sum((directory / name.file).stat().st_size for name in list_segments(self._disk, directory).segments)
+            return sum((directory / segment.file).stat().st_size for segment in list_segments(self._disk, directory).segments)
         except FileNotFoundError:
             return 0
 
