@@ -17,6 +17,9 @@
     │   ├── LogClosedError              the log was closed, or stopped after a failed fsync: this process must end
     │   ├── LogLockedError              the operator: another process owns this directory
     │   └── LogCorruptError             the operator: bytes below the durable mark are damaged
+    ├── LakeError                       the table of events, or where it lies, cannot be used
+    │   ├── LakeOwnedError              the operator: another process lands into this table
+    │   └── LakeConflictError           nobody: another process was quicker; nothing was changed
     ├── RegistryError                   the operator: the registry cannot be used
     │   └── RegistryRefusedError        the operator: no such platform or key, or an id that is none
     └── SettingsError                   the operator: a setting is unknown or out of range
@@ -137,6 +140,18 @@ class LogLockedError(LogError):
 
 class LogCorruptError(LogError):
     """Damage where the log had been durable. Nothing is deleted; `footfall log verify` says where."""
+
+
+class LakeError(FootfallError):
+    """The lake could not do what was asked."""
+
+
+class LakeOwnedError(LakeError):
+    """Another process owns the table: it lands, compacts and erases there."""
+
+
+class LakeConflictError(LakeError):
+    """Another process committed first. Nothing of this commit was done: look again, then decide."""
 
 
 class RegistryError(FootfallError):

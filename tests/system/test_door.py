@@ -55,7 +55,7 @@ def test_a_test_platform_answers_200_with_a_report_that_has_no_code(server: Foot
         "/rmp/event/v1/platforms/SHOP%2Fx/userevents",
         "/rmp/event/v1/platforms/SHOP/userevents:bulk",
         "/cdp/segment",
-        "/rmp/mgmt/v1/platforms/SHOP/data-deletion-requests/user-events",
+        "/rmp/mgmt/v1/platforms/SHOP/data-deletion-requests",
     ],
 )
 def test_unknown_paths_are_404_before_the_key_is_looked_at(server: Footfall, path: str) -> None:

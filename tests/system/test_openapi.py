@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 from footfall.events import schema
 from tests.serving import EVENTS_PATH, Footfall, Reply, home, now_ms
 
+ERASURE_PATH = "/rmp/mgmt/v1/platforms/{platform_id}/data-deletion-requests/user-events"
 CLEAN = Path(__file__).parent.parent / "golden" / "clean_events.jsonl"
 
 
@@ -38,10 +39,11 @@ def test_the_document_is_valid_and_says_who_serves_it(document: dict[str, Any]) 
 
 
 def test_every_path_named_is_served_and_nothing_else_is(server: Footfall, document: dict[str, Any]) -> None:
-    assert set(document["paths"]) == {EVENTS_PATH, EVENTS_PATH + ":batch", "/cdp/SEGMENT", "/openapi.json"}
+    served = {EVENTS_PATH, EVENTS_PATH + ":batch", "/cdp/SEGMENT", ERASURE_PATH, "/openapi.json"}
+    assert set(document["paths"]) == served
     for path, operations in document["paths"].items():
         for method in ("get", "post", "put"):
-            status = server.request(method.upper(), path.format(platform="SHOP"), body=b"{}").status
+            status = server.request(method.upper(), path.format(platform="SHOP", platform_id="SHOP"), body=b"{}").status
             assert (status == 405) == (method not in operations), (path, method, status)
 
 

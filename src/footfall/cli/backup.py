@@ -2,8 +2,10 @@
 
 A backup is a data directory with one file more, `backup.json`, which lists every file with its size and SHA-256 and is written
 last, under a name that is not the backup's: whatever dies on the way leaves nothing that could be mistaken for a whole one. It is
-taken beside a running server. The log knows how it is copied while it grows (`log.copying`), SQLite how a database is; the log
-goes first, so that every platform id in it is in the registry that follows.
+taken beside a running server. The log knows how it is copied while it grows (`log.copying`), the table how one version of it is
+(`lake.copying`), SQLite how a database is; the log goes first, so that every platform id in it is in the registry that follows. A
+table elsewhere (`lake.table`) is not in a backup. After a restore the log goes on far above where the
+backup ends (`log.restoring`): its readers may know more of it than the backup does.
 """
 
 from __future__ import annotations
@@ -27,14 +29,16 @@ from footfall.clock import SystemClock
 from footfall.errors import LogCorruptError, RegistryError
 from footfall.log.copying import CopiedFile, copy_file, copy_tree
 from footfall.log.disk import Disk, make_durable_directory
+from footfall.log.restoring import leave_gap
 from footfall.log.verify import TreeReport, verify
 
 MANIFEST_NAME: Final = "backup.json"
 _FORMAT: Final = 1
 _LOG_NAME: Final = "log"
 _UNFINISHED: Final = ".unfinished"
-_NOT_COPIED: Final = frozenset({_LOG_NAME, "run", "lock", MANIFEST_NAME, "lost+found"})
-"""Of the data directory: the log is copied with care of its own, `run` is a running server's scratch."""
+_LAKE_NAME: Final = "lake"
+_NOT_COPIED: Final = frozenset({_LOG_NAME, _LAKE_NAME, "lake-staging", "lake.lock", "run", "lock", MANIFEST_NAME, "lost+found"})
+"""Of the data directory: log and lake are copied with care of their own, the rest is a running server's scratch."""
 
 _Told = Callable[[int], None]
 
@@ -93,7 +97,7 @@ def restore(directory: _BackupDirectory, data: DataOption = DEFAULT_DATA, json: 
     """Make the data directory from the backup DIR, every byte checked.
 
     The data directory must not exist, or be empty. Exit 1 where it is neither, or the backup is not whole; 3 where a server runs
-    on it. Start the server afterwards: it goes on counting where the backup ends.
+    on it. Start the server afterwards: its events get positions far above those of the backup, so that none is given twice.
     """
     clock = SystemClock()
     began_s = clock.monotonic_s()
@@ -102,6 +106,8 @@ def restore(directory: _BackupDirectory, data: DataOption = DEFAULT_DATA, json: 
         with _progress("restoring", bytes_total=manifest.bytes_count, quiet=json) as told:
             for file in manifest.files:
                 _restore_file(directory, stage, file, told)
+        for mode in TREES:
+            leave_gap(tree(stage, mode))
         _sync_directories(stage)
         _move_into_place(stage, data, exists=exists)
     _tell("restored", manifest, data, seconds=clock.monotonic_s() - began_s, json=json)
@@ -129,6 +135,7 @@ def _copy_all(data: Path, stage: Path, told: _Told) -> list[CopiedFile]:
     for mode in TREES:
         copied = copy_tree(tree(data, mode), tree(stage, mode), on_bytes=told)
         files += [msgspec.structs.replace(file, path=f"{_LOG_NAME}/{mode}/{file.path}") for file in copied]
+    files += _copy_lake(data, stage, told)
     for path in sorted(_other_files(data)):
         relative = path.relative_to(data)
         (stage / relative).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,6 +148,19 @@ def _copy_all(data: Path, stage: Path, told: _Told) -> list[CopiedFile]:
         files.append(_copy_registry(data / REGISTRY_NAME, stage / REGISTRY_NAME))
         told(files[-1].bytes_count)
     return files
+
+
+def _copy_lake(data: Path, stage: Path, told: _Told) -> list[CopiedFile]:
+    """The table, where it lies in the data directory. After the log: what came too late for the log's copy the table may have
+    already, and what retention takes from the log meanwhile the table has."""
+    place = PurePosixPath(_LAKE_NAME) / "events"
+    if not (data / place).is_dir():
+        return []
+    from footfall.lake.copying import copy_table  # delta-rs, for those who have a table
+
+    (stage / place).mkdir(mode=0o700, parents=True)
+    copied = copy_table(data / place, stage / place, on_bytes=told)
+    return [msgspec.structs.replace(file, path=f"{place}/{file.path}") for file in copied]
 
 
 def _other_files(data: Path) -> Iterator[Path]:

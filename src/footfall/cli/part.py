@@ -14,6 +14,7 @@ import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +24,7 @@ import msgspec
 
 from footfall import __version__
 from footfall.cli import journal
-from footfall.cli.data import tree
+from footfall.cli.data import REGISTRY_NAME, tree
 from footfall.cli.output import FAILED
 from footfall.cli.room import lack_of_room, log_options
 from footfall.cli.settings import Settings
@@ -34,13 +35,14 @@ logger = logging.getLogger("footfall.part")
 
 _PR_SET_PDEATHSIG: Final = 1
 _DAY_S: Final = 86_400
+_ORPHAN_LOOK_S: Final = 1.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a part has to know. `parent` is the supervisor's process id, `workers` how many share the rates."""
 
     part: str
-    """ingest or ops"""
+    """ingest, ops or lander"""
     name: str
     data: str
     settings: Settings
@@ -102,7 +104,58 @@ def run_ops(plan: Plan) -> int:
     return asyncio.run(serve_ops(Path(plan.data), plan.settings, is_orphan=lambda: os.getppid() != plan.parent))
 
 
-_PARTS: Final[dict[str, Callable[[Plan], int]]] = {"ingest": run_ingest, "ops": run_ops}
+def run_lander(plan: Plan) -> int:
+    """The lander; returns the exit status. DuckDB and delta-rs are loaded when the first event waits, or somebody is to be
+    erased: a server that only tests take events with costs no more than before."""
+    from footfall.cli.telling import LanderTelling
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    watch = threading.Thread(target=_stop_as_orphan, args=(plan.parent, stop), name="parent", daemon=True)
+    watch.start()
+    data = Path(plan.data)
+    with LanderTelling(data) as telling:
+        work = _Work(data)
+        while not stop.is_set() and not work.waits():
+            stop.wait(plan.settings.lake.interval_s / 2)
+        if not stop.is_set():
+            from footfall.cli.landing import run_lander as run
+
+            run(data, plan.settings.lake, stop=stop, tell=telling)
+    return 0
+
+
+class _Work:
+    """Whether there is anything to land or to erase: looked at without what the lander itself needs."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._registry_at = self._registry_time()
+
+    def waits(self) -> bool:
+        from footfall.log.reader import SegmentReader
+
+        live, test = (any(SegmentReader(tree(self._data, mode)).durable().values()) for mode in ("live", "test"))
+        return live or ((test or self._registry_time() != self._registry_at) and self._is_asked_to_erase())
+
+    def _is_asked_to_erase(self) -> bool:
+        from footfall.registry.store import Registry
+
+        self._registry_at = self._registry_time()
+        with Registry.in_directory(self._data) as registry:
+            return bool(registry.erasures(pending=True))
+
+    def _registry_time(self) -> float:
+        return (self._data / REGISTRY_NAME).stat().st_mtime
+
+
+def _stop_as_orphan(parent: int, stop: threading.Event) -> None:
+    while not stop.wait(_ORPHAN_LOOK_S):
+        if os.getppid() != parent:
+            stop.set()
+
+
+_PARTS: Final[dict[str, Callable[[Plan], int]]] = {"ingest": run_ingest, "ops": run_ops, "lander": run_lander}
 
 
 def main() -> None:

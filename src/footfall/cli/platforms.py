@@ -1,4 +1,4 @@
-"""`footfall platform`: the pairs of platform ids, and how fast each may send."""
+"""`footfall platform`: the pairs of platform ids, how fast each may send, and how long its events are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from footfall.cli.settings import load
 from footfall.cli.tree import branch
 from footfall.clock import SystemClock
 from footfall.errors import RegistryRefusedError
-from footfall.registry.snapshot import Limit, Limits, Rate
+from footfall.registry.snapshot import Days, Limit, Limits, Rate, Retention, days_trouble
 
 if TYPE_CHECKING:
     from footfall.registry.snapshot import Platform
@@ -36,6 +36,7 @@ app = branch("Platform ids: each shop has a live one and a test one.")
 
 _IdArgument = Annotated[str, typer.Argument(metavar="ID")]
 _RATE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([0-9]{1,9}))?")
+_DAYS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _WORDS: Final[dict[str, Limit]] = {"none": "none", "default": "default"}
 _BURST_PER_RATE: Final = 4
 
@@ -78,9 +79,10 @@ def show(platform: _IdArgument, data: DataOption = DEFAULT_DATA, json: JsonOptio
     """One platform id, its keys, and the limits that are its own."""
     with required_registry(data) as registry:
         found, keys, set_limits = registry.platform(platform), registry.keys(platform), registry.limits(platform)
+        retention = registry.retention(platform)
     own = {scope: _rate_text(limit) for scope, limit in _by_scope(set_limits).items() if limit != "default"}
     if json:
-        print_json({**_shown(found), "keys": [key.id for key in keys], "limits": own})
+        print_json({**_shown(found), "keys": [key.id for key in keys], "limits": own, "retention": _days_shown(retention)})
         return
     results().print(f"{found.id}  {found.mode}  made {when(found.created_at)} UTC", soft_wrap=True)
     if found.disabled_at is not None:
@@ -91,6 +93,7 @@ def show(platform: _IdArgument, data: DataOption = DEFAULT_DATA, json: JsonOptio
     if own:
         listed = ", ".join(f"{scope} {rate}" for scope, rate in own.items())
         results().print(f"own limits, {listed}: footfall platform limits {found.id}", soft_wrap=True)
+    _print_retention(retention)
 
 
 @app.command("limits")
@@ -103,13 +106,16 @@ def limits(
         str | None, typer.Option("--platform", metavar="RATE", help="How fast the platform id as a whole may send.")
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="RATE", help="How fast each key may send.")] = None,
+    lake_days: Annotated[str | None, typer.Option(metavar="DAYS", help="How long its events are kept in the lake.")] = None,
+    log_days: Annotated[str | None, typer.Option(metavar="DAYS", help="How long its events are kept in the log.")] = None,
     data: DataOption = DEFAULT_DATA,
     json: JsonOption = False,
 ) -> None:
-    """Show or set how fast events may come.
+    """Show or set how fast events may come, and how long they are kept.
 
     RATE is 50/200 (events a second, and how many at once after a pause), 50 (at once: four times that), none (no limit) or
-    default (what the settings of the server say). A live id and its test id have limits of their own.
+    default (what the settings of the server say). DAYS is a number, such as 400 or 0.5, or default. A live id and its test
+    id have limits of their own; events of a test id never reach the lake.
 
     Of several workers each grants its share of a rate. A restart forgets who has sent how much.
     """
@@ -118,16 +124,24 @@ def limits(
         "platform": _limit(whole, option="--platform"),
         "key": _limit(key, option="--key"),
     }
-    is_change = any(wanted.values())
+    wanted_days = {
+        "lake_days": _days(lake_days, option="--lake-days"),
+        "log_days": _days(log_days, option="--log-days"),
+    }
     defaults = _defaults(data)
     with required_registry(data) as registry:
-        found = registry.set_limits(platform, **wanted) if is_change else registry.limits(platform)
-    if is_change:
+        # first, since it may be refused: then nothing has changed
+        kept = registry.set_retention(platform, **wanted_days) if any(wanted_days.values()) else registry.retention(platform)
+        found = registry.set_limits(platform, **wanted) if any(wanted.values()) else registry.limits(platform)
+    if any(wanted.values()):
         say(f"limits of {platform} are set; running servers follow within seconds")
+    if any(wanted_days.values()):
+        say(f"retention of {platform} is set")
     if json:
-        print_json({"platform": platform, "limits": _limits_shown(found, defaults)})
+        print_json({"platform": platform, "limits": _limits_shown(found, defaults), "retention": _days_shown(kept)})
     else:
         _print_limits(found, defaults)
+        _print_retention(kept)
 
 
 @app.command("disable")
@@ -157,6 +171,32 @@ def _limit(text: str | None, *, option: str) -> Limit | None:
     if trouble is not None:
         fail(f"{option} {text}: {trouble}; none lifts the limit", USAGE)
     return rate
+
+
+def _days(text: str | None, *, option: str) -> Days | None:
+    """What an option asks for, None where it is not given."""
+    if text is None or text == "default":
+        return None if text is None else "default"
+    if not _DAYS.fullmatch(text):
+        fail(f"{option} {text}: give a number of days, such as 400 or 0.5, or default", USAGE)
+    trouble = days_trouble(float(text))
+    if trouble is not None:
+        fail(f"{option} {text}: {trouble}; default leaves it to the settings", USAGE)
+    return float(text)
+
+
+def _days_shown(retention: Retention) -> dict[str, float | None]:
+    """By name; null where the settings decide."""
+    return {name: getattr(retention, name) for name in retention.__struct_fields__}
+
+
+def _print_retention(retention: Retention) -> None:
+    own = {name.removesuffix("_days"): days for name, days in _days_shown(retention).items() if days is not None}
+    if own:
+        listed = ", ".join(
+            f"in the {place} for {_number_text(days)} {'day' if days == 1 else 'days'}" for place, days in own.items()
+        )
+        results().print(f"own retention: events are kept {listed}", soft_wrap=True)
 
 
 def _defaults(data: Path) -> Limits:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -121,7 +122,7 @@ async def _supervise(wanted: Wanted, recipe: _Recipe) -> int:
     places = Places(
         workers=recipe.workers,
         worker=lambda slot: recipe.child("ingest", slot),
-        others={"ops": lambda: recipe.child("ops", "ops")} if wanted.with_ops else {},
+        others=_others(wanted, recipe),
         run=run_directory(data),
         needed_bytes=free_bytes_min(data, settings),
         drain_delay_s=settings.server.drain_delay_s,
@@ -131,6 +132,14 @@ async def _supervise(wanted: Wanted, recipe: _Recipe) -> int:
     housekeeping = threading.Thread(target=_keep_house, args=(data, settings), name="housekeeping", daemon=True)
     housekeeping.start()
     return await Supervisor(places, clock=SystemClock(), version=__version__).run()
+
+
+def _others(wanted: Wanted, recipe: _Recipe) -> dict[str, Callable[[], Child]]:
+    """The parts beside the workers. `footfall ingest` has none."""
+    if not wanted.with_ops:
+        return {}
+    names = ["ops", *(["lander"] if recipe.settings.lake.enabled else [])]
+    return {name: partial(recipe.child, name, name) for name in names}
 
 
 def _held(held: ExitStack, host: str, port: int, *, flag: str) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from footfall.errors import SettingsError
+from footfall.lake.settings import LakeSettings
 from footfall.server.settings import DurabilitySettings, LimitSettings, LoggingSettings, ServerSettings, ThrottleSettings
 
 ENVIRONMENT_PREFIX: Final = "FOOTFALL_"
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings = LimitSettings()
     throttle: ThrottleSettings = ThrottleSettings()
     durability: DurabilitySettings = DurabilitySettings()
+    lake: LakeSettings = LakeSettings()
     logging: LoggingSettings = LoggingSettings()
 
 

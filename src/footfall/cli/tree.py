@@ -27,6 +27,8 @@ _COMMANDS: Final = {
     "golive": "footfall.cli.golive:golive",
     "tail": "footfall.cli.tail:tail",
     "log": "footfall.cli.logs:app",
+    "land": "footfall.cli.land:land",
+    "ledger": "footfall.cli.ledger:ledger",
     "config": "footfall.cli.configure:config",
     "backup": "footfall.cli.backup:backup",
     "restore": "footfall.cli.backup:restore",

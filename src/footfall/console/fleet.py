@@ -17,10 +17,12 @@ from footfall.clock import Clock
 from footfall.server.status import (
     STALE_S,
     STARTING,
+    LanderStatus,
     Part,
     SupervisorStatus,
     WorkerStatus,
     is_alive,
+    lander_status_path,
     read_status,
     read_workers,
     supervisor_status_path,
@@ -66,6 +68,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """those whose process lives, or is just being started"""
     left: dict[str, WorkerStatus]
     """what every slot said last, however long ago: its counts are still true"""
+    lander: LanderStatus | None = None
+    """None: there is none that is heard of"""
 
     def reasons_not_ready(self) -> list[str]:
         """Why an event would not be taken now, each reason once; none: it would."""
@@ -93,6 +97,9 @@ def look(run: Path, *, clock: Clock) -> Fleet:
     supervisor = read_status(supervisor_status_path(run), SupervisorStatus)
     if supervisor is not None and not (_heard(supervisor, now_s) and is_alive(supervisor.pid)):
         supervisor = None
+    lander = read_status(lander_status_path(run), LanderStatus)
+    if lander is not None and not (_heard(lander, now_s) and is_alive(lander.pid)):
+        lander = None
     left = read_workers(run)
     expected = {name: part for name, part in supervisor.parts.items() if _WORKER.fullmatch(name)} if supervisor else {}
     if supervisor is not None:
@@ -103,7 +110,7 @@ def look(run: Path, *, clock: Clock) -> Fleet:
             for name, status in left.items()
             if _heard(status, now_s) and is_alive(status.pid)
         ]
-    return Fleet(supervisor=supervisor, expected=expected, workers=workers, left=left)
+    return Fleet(supervisor=supervisor, expected=expected, workers=workers, left=left, lander=lander)
 
 
 def _expected_worker(name: str, part: Part, status: WorkerStatus | None, now_s: float) -> Worker:
@@ -118,6 +125,6 @@ def _lives(part: Part) -> bool:
     return is_alive(part.pid) if part.pid is not None else part.state == "starting"
 
 
-def _heard(status: SupervisorStatus | WorkerStatus, now_s: float) -> bool:
+def _heard(status: SupervisorStatus | WorkerStatus | LanderStatus, now_s: float) -> bool:
     """Lately, and since this machine started: the clock begins anew with it."""
     return 0.0 <= now_s - status.heartbeat_s <= STALE_S

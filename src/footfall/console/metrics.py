@@ -20,6 +20,7 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 """label values, in the order of the labels, and the number"""
 
 _OWN_PART: Final = "ops"
+_LANDER: Final = "lander"
 
 
 class Scrape(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +103,8 @@ def _usages(scrape: Scrape) -> dict[str, Usage]:
     found = {name: status.usage for name, status in scrape.heard.items()}
     if scrape.fleet.supervisor is not None:
         found["supervisor"] = scrape.fleet.supervisor.usage
+    if scrape.fleet.lander is not None:
+        found[_LANDER] = scrape.fleet.lander.usage
     return {**found, _OWN_PART: scrape.usage}
 
 
@@ -122,6 +125,27 @@ def _durable(scrape: Scrape) -> Values:
     for name, status in scrape.fleet.left.items():
         for tree, sequence in status.durable.items():
             yield (name, tree), sequence
+
+
+def _landed(scrape: Scrape) -> Values:
+    lander = scrape.fleet.lander
+    return [] if lander is None else [((outcome,), count) for outcome, count in lander.events.items()]
+
+
+def _waiting(scrape: Scrape) -> Values:
+    """Of the writers that workers are; what an import wrote its own progress bar tells."""
+    lander = scrape.fleet.lander
+    if lander is None:
+        return []
+    durable = {name: status.durable.get("live", 0) for name, status in scrape.fleet.left.items()}
+    return [((), sum(max(0, last - lander.positions.get(name, 0)) for name, last in durable.items()))]
+
+
+def _lands(scrape: Scrape) -> Values:
+    supervisor, lander = scrape.fleet.supervisor, scrape.fleet.lander
+    if lander is None and (supervisor is None or _LANDER not in supervisor.parts):
+        return []  # there is to be none
+    return [((), float(lander is not None and not lander.trouble))]
 
 
 def _up(scrape: Scrape) -> Values:
@@ -234,6 +258,28 @@ METRICS: Final[tuple[Metric | Timing, ...]] = (
         help="Last durable sequence of each log.",
         watch="its rate is what the disk takes; not moving while events are accepted would be a bug",
         values=_durable,
+    ),
+    Metric(
+        name="footfall_lander_up",
+        kind="gauge",
+        help="1 when the lander lives and lands, 0 when it does not; the journal says why. Absent where none is to run.",
+        watch="0 for more than five minutes: events wait in the log, which grows",
+        values=_lands,
+    ),
+    Metric(
+        name="footfall_waiting_events",
+        kind="gauge",
+        help="Accepted events that are in the log and not yet in the table.",
+        watch="rising for ten minutes: more is accepted than lands",
+        values=_waiting,
+    ),
+    Metric(
+        name="footfall_landed_events_total",
+        kind="counter",
+        labels=("outcome",),
+        help="What accepted events came to since the lander started: landed, repeated, quarantined, erased.",
+        watch="any quarantined; a share of repeated that jumps: a sender retries what was answered",
+        values=_landed,
     ),
     Metric(
         name="footfall_worker_up",

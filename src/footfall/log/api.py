@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from footfall.log.format import GROUP_BYTES_MAX, RECORD_BYTES_MAX
 
 
@@ -24,6 +26,19 @@ class Record(NamedTuple):
     @property
     def position(self) -> str:
         return f"{self.writer}/{self.sequence}"
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """Durable records of one writer that follow each other without a gap, in one piece: `first` is the sequence of the first of
+    `count`, and `lines` holds them as they were written, each ended by a newline."""
+
+    first: int
+    count: int
+    lines: bytes
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
 
 
 class LogWriter(Protocol):
@@ -45,6 +60,12 @@ class LogWriter(Protocol):
     def sync(self) -> int:
         """Makes everything written so far durable; returns the last durable sequence. A failure ends this writer
         (`LogClosedError`): what was not yet durable may be lost, and no second attempt can tell."""
+        ...
+
+    def seal_if_asked(self) -> bool:
+        """Where somebody asked for it: closes off what was written so far, so that it never changes any more except by being
+        rewritten (as an erasure does). Syncs on the way; raises as `write` does. Returns whether there was anything to close off;
+        costs one system call where nobody asked."""
         ...
 
     def close(self) -> None:

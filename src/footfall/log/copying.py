@@ -8,8 +8,8 @@ What it promises: every record that was durable when `copy_tree` began is in the
 - where segments are superseded, sealed or removed under our eyes the directory is listed again, and what was last when it was
   copied is copied anew, until one look finds nothing missing.
 
-Locks, unfinished and superseded files are not copied; what quarantine set aside is. Bytes are copied, never linked: a second name
-for the same blocks would rot with them.
+Locks, unfinished and superseded files are not copied; what quarantine set aside is, and the floor of the tree. Bytes are copied,
+never linked: a second name for the same blocks would rot with them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from footfall.errors import LogCorruptError
-from footfall.log.directory import QUARANTINE_NAME, WATERMARK_NAME, SegmentName, list_segments, writers_of
+from footfall.log.directory import FLOOR_NAME, QUARANTINE_NAME, WATERMARK_NAME, SegmentName, list_segments, writers_of
 from footfall.log.disk import Disk, write_all
 from footfall.log.format import is_writer_name
 from footfall.log.recovery import require_sound, survey
@@ -30,7 +30,8 @@ from footfall.log.watermark import decode_watermark
 
 _CHUNK_BYTES: Final = 1 << 20
 _LOOKS_MAX: Final = 20
-"""Each look that fails has met a rotation or a recovery between two calls; both take a writer longer than a look takes us."""
+"""Each look that fails has met a rotation or a recovery between two calls; both take a writer longer than a look takes us. An
+erasure may replace every segment there is, one after the other, each once: there are as many looks more as there are segments."""
 
 
 class CopiedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,10 @@ def copy_tree(
     disk = disk or Disk()
     disk.make_directory(target)
     copied: list[CopiedFile] = []
+    try:
+        copied.append(copy_file(source / FLOOR_NAME, target / FLOOR_NAME, on_bytes=on_bytes, disk=disk))
+    except FileNotFoundError:
+        pass  # only a tree that was restored has one
     for writer in filter(is_writer_name, writers_of(disk, source)):  # the root of a volume has a lost+found
         files = _Writer(disk, source / writer, target / writer, on_bytes).copy()
         copied += [CopiedFile(path=f"{writer}/{file.path}", bytes_count=file.bytes_count, sha256=file.sha256) for file in files]
@@ -127,7 +132,7 @@ class _Writer:
             self._disk.close(descriptor)
 
     def _copy_segments(self) -> None:
-        for _ in range(_LOOKS_MAX):
+        for _ in range(_LOOKS_MAX + len(list_segments(self._disk, self._source).segments)):
             if not self._look():
                 continue
             found = survey(self._disk, self._target)
@@ -155,7 +160,10 @@ class _Writer:
                 if names[-1] in self._segments:
                     self._drop(names[-1])
                 return False
-        return True
+        # A listing may have missed a file that was replaced while it was made; were it the oldest, nothing else would show it.
+        bases = {name.base for name in self._segments}
+        listed = list_segments(self._disk, self._source).segments
+        return all(name.base in bases or (bool(names) and name > names[-1]) for name in listed)
 
     def _drop(self, name: SegmentName) -> None:
         if self._segments.pop(name, None) is not None:

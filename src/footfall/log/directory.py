@@ -6,24 +6,38 @@
                     00000000000000004711-000001.log
                     00000000000000004711-000002.log.new     being made; not there yet for anybody
                     damaged/                                second names of files that quarantine replaced
+                    seal                                    somebody asks the writer to seal (module `sealing`)
+           floor                                            where new writers begin (module `restoring`)
 
 Of files with one base only the highest generation counts; the others are superseded, and removed when the writer next opens.
 A name without `.new` appears by rename, after its content was synced: a listed segment always has its first line.
+
+A sealed segment never changes, but it may be replaced by its next generation (`rewriting`, quarantine) or be taken away
+(retention). Who does that, and an opening, which must meet a directory at rest, hold the directory itself as a lock meanwhile:
+`changing`. A writer that goes on to its next segment needs none, and readers never do.
 """
 
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from footfall.errors import LogLockedError
 from footfall.log.disk import Disk
 
 LOCK_NAME: Final = "lock"
 WATERMARK_NAME: Final = "durable"
 QUARANTINE_NAME: Final = "damaged"
+SEAL_REQUEST_NAME: Final = "seal"
+FLOOR_NAME: Final = "floor"
+CHANGE_S_MAX: Final = 10.0
+"""To rewrite one segment of 32 MiB takes a tenth of a second; a volume on which it takes this long serves nobody."""
 _SEGMENT_NAME: Final = re.compile(r"([0-9]{20})-([0-9]{6,9})\.log").fullmatch
 
 
@@ -60,6 +74,25 @@ def list_segments(disk: Disk, directory: Path) -> Listing:
         superseded=tuple(name for name in found if newest[name.base] is not name),
         unfinished=tuple(name for name in names if name.endswith(".log.new")),
     )
+
+
+@contextmanager
+def changing(disk: Disk, directory: Path, *, patience_s: float = CHANGE_S_MAX) -> Iterator[None]:
+    """Holds off everybody else who replaces or removes segments of `directory`, for as long as the block lasts. Raises
+    LogLockedError when somebody does it for longer than `patience_s`, FileNotFoundError where there is no such directory."""
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            held = disk.lock_directory(directory)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                raise LogLockedError(f"segments of {directory} are being rewritten or removed just now; try again") from None
+        time.sleep(0.005)
+    try:
+        yield
+    finally:
+        disk.unlock(held)
 
 
 def writers_of(disk: Disk, tree: Path) -> list[str]:

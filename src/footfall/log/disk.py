@@ -158,6 +158,32 @@ class Disk:
             os.close(descriptor)
         return False
 
+    def lock_directory(self, path: Path) -> int:
+        """Takes the directory itself as an exclusive lock, until `unlock`: no file is made for it. BlockingIOError: another has
+        it. -1 where directories cannot be locked (Windows, some network volumes): then nobody is held off."""
+        if sys.platform == "win32":
+            return -1
+        descriptor = os.open(path, _READ | os.O_DIRECTORY)
+        try:
+            self._lock(descriptor, shared=False)
+        except OSError as refused:
+            os.close(descriptor)
+            if isinstance(refused, BlockingIOError):
+                raise
+            return -1
+        return descriptor
+
+    def unlock(self, descriptor: int) -> None:
+        """Gives back what `lock_directory` took. Said aloud, since a child forked meanwhile has the descriptor too."""
+        if descriptor < 0 or sys.platform == "win32":
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(descriptor)
+
     def free_bytes(self, path: Path) -> int:
         """What an ordinary user may still write."""
         if sys.platform == "win32":
@@ -256,6 +282,14 @@ def write_all(disk: Disk, descriptor: int, data: bytes) -> None:
         if more == 0:
             raise OSError(28, "No space left on device")
         written += more
+
+
+def remove_if_there(disk: Disk, path: Path) -> None:
+    """Removes a file that another process may have removed already."""
+    try:
+        disk.remove(path)
+    except FileNotFoundError:
+        pass
 
 
 def make_durable_directory(disk: Disk, path: Path) -> None:

@@ -63,6 +63,10 @@ class _Group:
             self.bodies = []
 
 
+_LOOK: Final = _Group()
+"""No group, but the job to look whether a sealing was asked for."""
+
+
 class _Landing(asyncio.Future[int]):
     """A group's future. Cancelling a task that awaits a future cancels the future, and with it everybody else who waits; this one
     declines. The cancelled task ends when the group has landed, at most `wait_s_max` later."""
@@ -100,6 +104,7 @@ class GroupCommit:
         self._committing: _Landing | None = None
         self._committing_since_s = 0.0
         self._watch: asyncio.TimerHandle | None = None
+        self._looking = False
         self._drained: asyncio.Future[None] | None = None
         self.groups = 0
         """Groups made durable."""
@@ -115,6 +120,10 @@ class GroupCommit:
     def refusing(self) -> str | None:
         """Why every `append` is refused just now: the volume is slow, or the log is closed. None: it is not."""
         return self._refusing[1] if self._refusing is not None else None
+
+    @property
+    def _is_over(self) -> bool:
+        return self._refusing is not None and self._refusing[0] is LogClosedError
 
     def append(self, body: bytes) -> asyncio.Future[int]:
         """Hands over one record; the future holds the last durable sequence of its group once that is on stable storage.
@@ -142,9 +151,17 @@ class GroupCommit:
         group.add_lines(payload, count)
         return self._collecting or self._collect()
 
+    def seal_if_asked(self) -> None:
+        """Lets the thread do the writer's `seal_if_asked` when its turn comes. Call it in the event loop, about once a second; it
+        does not wait. What fails there fails as in a commit, but for a full volume: whoever asked goes on asking."""
+        if not self._looking and not self._is_over:
+            self._looking = True
+            self._begin()
+            self._jobs.put(_LOOK)
+
     async def close(self) -> None:
         """Refuses what comes now, waits until everything handed over before has landed or failed, ends the thread."""
-        if self._refusing is None or self._refusing[0] is not LogClosedError:
+        if not self._is_over:
             self._refusing = (LogClosedError, "this log is closing")
         if self._thread is None or self._loop is None:
             return
@@ -161,15 +178,19 @@ class GroupCommit:
     def _collect(self) -> _Landing:
         """Opens the next group. It sets off when this turn of the event loop is over, so that requests that arrived together
         share one sync even on an idle volume."""
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._commit_groups, args=(loop,), name="footfall-commit", daemon=True)
-            self._thread.start()
+        loop = self._loop or self._begin()
         self._collecting = _Landing(loop=loop)
         if self._committing is None:
             loop.call_soon(self._set_off)
         return self._collecting
+
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        """Starts the thread, once."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._commit_groups, args=(self._loop,), name="footfall-commit", daemon=True)
+            self._thread.start()
+        return self._loop
 
     def _set_off(self) -> None:
         if self._committing is not None or self._collecting is None or self._loop is None:
@@ -189,12 +210,18 @@ class GroupCommit:
         while (group := jobs.get()) is not None:
             last, count, error = 0, group.count, None
             try:
-                group.write_to(writer)
-                last = writer.sync()
+                if group is _LOOK:
+                    writer.seal_if_asked()
+                else:
+                    group.write_to(writer)
+                    last = writer.sync()
             except BaseException as failure:  # noqa: BLE001 - whatever it was, the callers must hear of it
                 error = failure
             try:
-                loop.call_soon_threadsafe(self._landed, last, count, error)
+                if group is _LOOK:
+                    loop.call_soon_threadsafe(self._looked, error)
+                else:
+                    loop.call_soon_threadsafe(self._landed, last, count, error)
             except RuntimeError:
                 return  # the loop is closed: nobody is left to tell
             del group  # not kept until the next one comes: it may be large
@@ -218,6 +245,11 @@ class GroupCommit:
             self._set_off()
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+
+    def _looked(self, error: BaseException | None) -> None:
+        self._looking = False
+        if error is not None and not isinstance(error, LogFullError) and not self._is_over:
+            self._poison(None, error)
 
     def _poison(self, landing: _Landing | None, error: BaseException) -> None:
         closed = error if isinstance(error, LogClosedError) else LogClosedError(f"the log failed: {type(error).__name__}")

@@ -19,7 +19,7 @@ import msgspec
 
 from footfall.clock import Clock, SystemClock
 from footfall.errors import LogLockedError
-from footfall.log.directory import LOCK_NAME, SegmentName, list_segments, writers_of
+from footfall.log.directory import LOCK_NAME, SegmentName, changing, list_segments, writers_of
 from footfall.log.disk import Disk
 from footfall.log.format import Sealed, is_writer_name
 from footfall.log.recovery import Succession, quarantine_older
@@ -178,7 +178,8 @@ def _set_aside(disk: Disk, clock: Clock, directory: Path, files: set[str]) -> in
         disk=disk, directory=directory, writer=directory.name, new_id=lambda: uuid4().hex, now_ms=clock.now_ms
     )  # fmt: skip
     try:
-        return quarantine_older(plan, files)
+        with changing(disk, directory):
+            return quarantine_older(plan, files)
     finally:
         disk.close(lock)
 

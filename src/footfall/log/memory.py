@@ -70,6 +70,11 @@ class MemoryWriter:
         durable = self._tree._durable[self._writer] = len(self._tree._records[self._writer])
         return durable
 
+    def seal_if_asked(self) -> bool:
+        """Nobody asks: there are no segments."""
+        self._require_open()
+        return False
+
     def close(self) -> None:
         if not self._closed:
             self.sync()

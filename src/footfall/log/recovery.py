@@ -23,6 +23,7 @@ import msgspec
 from footfall.errors import LogClosedError, LogCorruptError
 from footfall.log.directory import QUARANTINE_NAME, WATERMARK_NAME, Listing, SegmentName, list_segments
 from footfall.log.disk import Disk
+from footfall.log.floor import read_floor
 from footfall.log.format import GroupHeader, Lost, Sealed, SegmentHeader
 from footfall.log.segment import Damage, Group, OpenSegment, SegmentFile
 from footfall.log.watermark import read_watermark
@@ -39,8 +40,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """A directory as found. `last` is that of the undamaged records, never below `durable`. `unsealed` older segments are whole
-    but for the seal, which a power cut took after a killed writer had written it."""
+    """A directory as found. `last` is that of the undamaged records, never below `durable`; in a new directory it is the tree's
+    floor. `unsealed` older segments are whole but for the seal, which a power cut took after a killed writer had written it, or
+    which was not there yet when the tree was copied."""
 
     listing: Listing
     durable: int
@@ -96,7 +98,8 @@ def survey(disk: Disk, directory: Path) -> Survey:
     if not listing.segments:
         if mark:
             problems.append(Problem(name=None, offset=0, reason="no segment is left", first=1, last=mark))
-        return Survey(listing=listing, durable=mark, last=mark, sealed=True, problems=tuple(problems))
+        last = mark or read_floor(disk, directory.parent)
+        return Survey(listing=listing, durable=mark, last=last, sealed=True, problems=tuple(problems))
     last, durable, sealed, found = _newest(disk, directory, listing.segments[-1], mark)
     problems += found
     return Survey(listing=listing, durable=durable, last=last, sealed=sealed, problems=tuple(problems), unsealed=tuple(unsealed))
@@ -142,6 +145,8 @@ def prepare(plan: Succession, found: Survey) -> OpenSegment | None:
         salvage = any(problem.name == newest for problem in found.problems)
         current = _succeed(plan, newest, last=found.last, salvage=salvage, seal=False)
         replaced.append(newest)
+    if newest is None and not found.problems and found.last:
+        current = _begin_above(plan, found.last)
     _remove_superseded(plan, replaced)
     return current
 
@@ -232,7 +237,8 @@ def _succeed(plan: Succession, name: SegmentName, *, last: int, salvage: bool, s
             first = leading.header.first if plan.passed else _first(source, name)
             groups = chain((leading,), groups)
         else:
-            first = _first(source, name) if not plan.passed else min(plan.passed, last) + 1
+            first = _first(source, name)  # which may be far above its base: the gap that a restore left
+            first = max(first, min(plan.passed, last) + 1) if plan.passed else first
         successor = plan.create(successor_name, first=max(first, name.base))
         try:
             _fill(successor, groups, last=last)
@@ -246,6 +252,19 @@ def _succeed(plan: Succession, name: SegmentName, *, last: int, salvage: bool, s
     finally:
         source.close()
     return successor
+
+
+def _begin_above(plan: Succession, floor: int) -> OpenSegment:
+    """The first segment of a new writer in a tree that has a floor, made at once: were the floor told by the watermark alone,
+    readers would miss the records below it."""
+    segment = plan.create(SegmentName(floor + 1, 0), first=floor + 1)
+    try:
+        segment.publish()
+    except (OSError, LogClosedError):
+        segment.close()
+        discard(plan.disk, plan.directory / segment.name.unfinished)
+        raise
+    return segment
 
 
 def _first(source: SegmentFile, name: SegmentName) -> int:

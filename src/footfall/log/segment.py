@@ -32,6 +32,8 @@ from footfall.log.format import (
 )
 
 _WINDOW_BYTES: Final = 256 * 1024
+_STEP_BYTES: Final = 4096
+"""Between two lines with more than this between them only so much is read: a page."""
 _CUT_SHORT: Final = "a group is cut short, or its records do not match its sum"
 
 
@@ -119,6 +121,27 @@ class SegmentFile:
                 return
             offset, sequence = offset + entry.line_bytes, entry.last + 1
 
+    def steps(self, *, offset: int = 0, sequence: int = 0) -> Iterator[GroupHeader | Lost | Sealed | Damage]:
+        """As `entries`, but the lines only: what a group holds is neither checked nor, where it is large, read."""
+        offset, sequence = offset or self.body_offset, sequence or self.require_header().first
+        stepped_bytes = 0
+        while True:
+            ahead_bytes = _WINDOW_BYTES if stepped_bytes < _STEP_BYTES else _STEP_BYTES
+            data, start = self._at(offset, LINE_BYTES_MAX, ahead_bytes=ahead_bytes)
+            if start >= len(data):
+                return
+            line = decode_line(data, start, seed=self._seed)
+            if isinstance(line, GroupHeader) and line.first == sequence and line.count:
+                yield line
+                stepped_bytes = line.line_bytes + line.bytes_count
+                offset, sequence = offset + stepped_bytes, line.last + 1
+                continue
+            entry = self._rarer(line, offset=offset, sequence=sequence)
+            yield entry
+            if isinstance(entry, (Damage, Sealed)):
+                return
+            offset, sequence, stepped_bytes = offset + entry.line_bytes, entry.last + 1, 0
+
     def seal(self) -> Sealed | None:
         """The last line, if it is a seal; read from the end, so that a chain of segments is checked without reading them."""
         size = self.size()
@@ -165,11 +188,11 @@ class SegmentFile:
             return None
         return payload if payload.endswith(b"\n") and payload.count(b"\n") == header.count else None
 
-    def _at(self, offset: int, count: int) -> tuple[bytes, int]:
+    def _at(self, offset: int, count: int, *, ahead_bytes: int = _WINDOW_BYTES) -> tuple[bytes, int]:
         """Bytes in memory, and where among them `offset` is; at least `count` follow unless the file ends before."""
         start = offset - self._window_offset
         if start < 0 or start + count > len(self._window):
-            self._window = self._disk.read_at(self._descriptor, max(count, _WINDOW_BYTES), offset)
+            self._window = self._disk.read_at(self._descriptor, max(count, ahead_bytes), offset)
             self._window_offset, start = offset, 0
         return self._window, start
 
@@ -209,6 +232,11 @@ class OpenSegment:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing of any record, not even that it is lost."""
+        return self.last < self.header.first
 
     def publish(self) -> None:
         """Content, then name, then directory reach stable storage: only now may anybody rely on this segment."""

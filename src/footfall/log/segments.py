@@ -27,7 +27,7 @@ from uuid import uuid4
 from footfall.clock import Clock, SystemClock
 from footfall.errors import LogClosedError, LogError, LogFullError, LogLockedError
 from footfall.log.api import require_lines
-from footfall.log.directory import LOCK_NAME, WATERMARK_NAME, list_segments
+from footfall.log.directory import LOCK_NAME, SEAL_REQUEST_NAME, WATERMARK_NAME, changing, list_segments
 from footfall.log.disk import Disk, make_durable_directory
 from footfall.log.format import RECORD_BYTES_MAX, require_writer_name
 from footfall.log.recovery import Succession, discard, next_name, prepare, require_sound, survey
@@ -201,6 +201,27 @@ class SegmentWriter:
             self._publish(self._durable)
         return self._durable
 
+    def seal_if_asked(self) -> bool:
+        """As `LogWriter.seal_if_asked`; `sealing` asks. The next write begins a new segment."""
+        self._require_usable()
+        segment = self._segment
+        try:
+            self._disk.remove(self._plan.directory / SEAL_REQUEST_NAME)
+        except OSError:  # nobody asked, or it cannot be taken off: whoever asked sees that nothing is sealed, and for how long
+            return False
+        if segment is None or segment.is_empty:
+            return False
+        self.sync()
+        try:
+            self._seal(segment)
+        except OSError as error:
+            raise self._refusal(error) from error
+        except BaseException as error:
+            self._finish(str(error) or type(error).__name__)
+            raise
+        self._segment = None
+        return True
+
     def take_as_durable(self) -> None:
         """Over a disk that never waits for the storage: counts what was written as durable, so that the lines to come say so, and
         leaves telling the readers to the next `sync`."""
@@ -241,13 +262,14 @@ class SegmentWriter:
             self._lacking = str(error)
 
     def _recover(self) -> None:
-        found = survey(self._disk, self._plan.directory)
-        if not self._quarantine_corrupt:
-            require_sound(self._plan.directory, found)
-        self._last, self._durable = found.last, found.durable
-        assert self._mark is not None  # noqa: S101 - told to the type checker
-        self._mark.restart(found.durable)
-        self._segment = prepare(self._plan, found)
+        with changing(self._disk, self._plan.directory):
+            found = survey(self._disk, self._plan.directory)
+            if not self._quarantine_corrupt:
+                require_sound(self._plan.directory, found)
+            self._last, self._durable = found.last, found.durable
+            assert self._mark is not None  # noqa: S101 - told to the type checker
+            self._mark.restart(found.durable)
+            self._segment = prepare(self._plan, found)
         self.quarantined += len(found.problems)
         self._recovered = True
         self._publish(found.last)

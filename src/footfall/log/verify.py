@@ -87,7 +87,11 @@ class _Count:
         names = list_segments(disk, directory).segments
         for index, name in enumerate(names):
             following = names[index + 1].base if index + 1 < len(names) else None
-            self._segment(name, next_base=following, durable=durable or 0)
+            file = self._open(name)
+            try:
+                self._segment(file, next_base=following, durable=durable or 0)
+            finally:
+                file.close()
         if durable is not None and self._last < durable:
             self._damage("durable", 0, f"records {self._last + 1} to {durable} were durable and are missing")
         aside = directory / QUARANTINE_NAME
@@ -98,20 +102,26 @@ class _Count:
             torn_tails=tuple(self._torn), damages=tuple(self._damages),
         )  # fmt: skip
 
-    def _segment(self, name: SegmentName, *, next_base: int | None, durable: int) -> None:
-        file = SegmentFile(self._disk, self._directory, name)
+    def _open(self, name: SegmentName) -> SegmentFile:
+        """The segment, or what replaced it since it was listed: so one look can go on beside an erasure, which replaces many."""
         try:
-            self._bytes += file.size()
-            self._chain(name)
-            if file.header is None or file.header.writer != self._writer:
-                self._damage(name.file, 0, "the first line is damaged, or another writer's")
-                self._last = max(self._last, name.base - 1)
-                return
-            self._first = self._first or file.header.first
-            self._last = file.header.first - 1
-            self._entries(file, next_base=next_base, durable=durable)
-        finally:
-            file.close()
+            return SegmentFile(self._disk, self._directory, name)
+        except FileNotFoundError:
+            for newer in list_segments(self._disk, self._directory).segments:
+                if newer.base == name.base:
+                    return SegmentFile(self._disk, self._directory, newer)
+            raise
+
+    def _segment(self, file: SegmentFile, *, next_base: int | None, durable: int) -> None:
+        self._bytes += file.size()
+        self._chain(file.name)
+        if file.header is None or file.header.writer != self._writer:
+            self._damage(file.name.file, 0, "the first line is damaged, or another writer's")
+            self._last = max(self._last, file.name.base - 1)
+            return
+        self._first = self._first or file.header.first
+        self._last = file.header.first - 1
+        self._entries(file, next_base=next_base, durable=durable)
 
     def _chain(self, name: SegmentName) -> None:
         if self._first and name.base != self._last + 1:

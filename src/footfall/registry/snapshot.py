@@ -16,6 +16,7 @@ Scope = Literal["ingest", "manage", "read"]
 RATE_PER_S_MIN: Final = 0.001
 RATE_PER_S_MAX: Final = 1_000_000.0
 BURST_MAX: Final = 10_000_000
+DAYS_MAX: Final = 36_500.0
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -43,6 +44,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     identifier: Limit = "default"
     platform: Limit = "default"
     key: Limit = "default"
+
+
+Days = float | Literal["default"]
+"""How long something is kept. `default`: as the settings say, whatever they say at the time."""
+
+
+def days_trouble(days: float) -> str | None:
+    """What is wrong with this number, for the person who chose it; None for nothing."""
+    if not 0 < days <= DAYS_MAX:  # NaN is not between them either
+        return f"events are kept for more than 0 and at most {DAYS_MAX:,.0f} days"
+    return None
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the events of one platform id are kept, in days. None: as the settings say."""
+
+    lake_days: float | None = None
+    log_days: float | None = None
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):

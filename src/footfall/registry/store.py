@@ -1,80 +1,51 @@
-"""Platforms, API keys and limits, kept in a small SQL database: SQLite in the data directory, or any URL SQLAlchemy knows.
+"""Platforms, API keys, limits and erasures, in a small SQL database: SQLite in the data directory, or any URL SQLAlchemy knows.
 
 Every change bumps one revision number in the same transaction, so that a server can ask "anything new?" for the price of one
-row. Changes come from people at a command line; nothing here is on the path of a request. The one door to SQLAlchemy.
+row. Erasures have a revision of their own: servers that take events need no new snapshot for them. Changes come from people at a
+command line; nothing here is on the path of an event. With `tables` and `erasures` the one door to SQLAlchemy.
 
 Many processes use one registry at once. A transaction that will write takes the write lock with its first statement, so writers
 queue up (for 5 s at most) instead of failing to upgrade a read lock. Tables are made under that lock, and only where a look has
 shown that some are missing: the registry of an older version gains them, that of this version is opened without writing.
+
+A call that changed something returns when the change is on stable storage, the end of SQLite's journal included.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
+import msgspec
 import sqlalchemy as sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from footfall.clock import Clock, SystemClock
 from footfall.errors import RegistryError, RegistryRefusedError
+from footfall.registry import erasures as erasing
+from footfall.registry import tables
+from footfall.registry.erasures import Erasure, ErasureKind
 from footfall.registry.keys import digest, new_key
 from footfall.registry.snapshot import (
     ApiKey,
+    Days,
     Limit,
     Limits,
     Platform,
     Rate,
+    Retention,
     Scope,
     Snapshot,
+    days_trouble,
 )
 
 PLATFORM_ID_PATTERN: Final = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 TEST_SUFFIX: Final = "_TEST"
 FILE_NAME: Final = "registry.db"
-
-_metadata = sql.MetaData()
-_platforms = sql.Table(
-    "platforms",
-    _metadata,
-    sql.Column("id", sql.String(80), primary_key=True),
-    sql.Column("mode", sql.String(4), nullable=False),
-    sql.Column("shop", sql.String(80), nullable=False),
-    sql.Column("created_at", sql.BigInteger, nullable=False),
-    sql.Column("disabled_at", sql.BigInteger),
-)
-_keys = sql.Table(
-    "api_keys",
-    _metadata,
-    sql.Column("id", sql.String(20), primary_key=True),
-    sql.Column("digest", sql.LargeBinary(32), nullable=False, unique=True),
-    sql.Column("platform", sql.String(80), sql.ForeignKey("platforms.id"), nullable=False),
-    sql.Column("scope", sql.String(10), nullable=False),
-    sql.Column("name", sql.String(128), nullable=False),
-    sql.Column("last4", sql.String(4), nullable=False),
-    sql.Column("created_at", sql.BigInteger, nullable=False),
-    sql.Column("expires_at", sql.BigInteger),
-    sql.Column("revoked_at", sql.BigInteger),
-    sql.Column("last_used_at", sql.BigInteger),
-)
-_limits = sql.Table(
-    "platform_limits",
-    _metadata,
-    sql.Column("platform", sql.String(80), sql.ForeignKey("platforms.id"), primary_key=True),
-    sql.Column("scope", sql.String(10), primary_key=True),  # a field of `Limits`; no row: the server's default
-    sql.Column("per_s", sql.Float),  # null, as `burst`: no limit
-    sql.Column("burst", sql.BigInteger),
-)
-_meta = sql.Table(
-    "meta",
-    _metadata,
-    sql.Column("id", sql.Integer, primary_key=True),  # always 1: two makers of one registry cannot both insert it
-    sql.Column("revision", sql.BigInteger, nullable=False),
-)
 
 
 class Registry:
@@ -133,7 +104,7 @@ class Registry:
             there = _platforms_by_id(connection, shop=shop)
             if there:
                 return there[pair[0].id], there[pair[1].id]
-            connection.execute(_platforms.insert(), [_row(platform) for platform in pair])
+            connection.execute(tables.platforms.insert(), [_row(platform) for platform in pair])
         return pair
 
     def platforms(self) -> list[Platform]:
@@ -150,7 +121,9 @@ class Registry:
             platform = _require_platform(connection, platform_id)
             if platform.disabled_at is None:
                 now_ms = self._clock.now_ms()
-                connection.execute(_platforms.update().where(_platforms.c.id == platform_id).values(disabled_at=now_ms))
+                connection.execute(
+                    tables.platforms.update().where(tables.platforms.c.id == platform_id).values(disabled_at=now_ms)
+                )
         return self.platform(platform_id)
 
     # -- limits
@@ -167,15 +140,88 @@ class Registry:
         with self._change() as connection:
             _require_platform(connection, platform_id)
             for scope, limit in changes.items():
-                connection.execute(_limits.delete().where(_limits.c.platform == platform_id, _limits.c.scope == scope))
+                connection.execute(
+                    tables.limits.delete().where(tables.limits.c.platform == platform_id, tables.limits.c.scope == scope)
+                )
                 if limit != "default":
-                    connection.execute(_limits.insert().values(platform=platform_id, scope=scope, **_limit_columns(limit)))
+                    connection.execute(tables.limits.insert().values(platform=platform_id, scope=scope, **_limit_columns(limit)))
             return _limits_by_platform(connection, platform_id).get(platform_id, Limits())
 
     def limits(self, platform_id: str) -> Limits:
         with self._transaction() as connection:
             _require_platform(connection, platform_id)
             return _limits_by_platform(connection, platform_id).get(platform_id, Limits())
+
+    # -- retention
+
+    def set_retention(self, platform_id: str, *, lake_days: Days | None = None, log_days: Days | None = None) -> Retention:
+        """Changes what is given, leaves what is None, returns both."""
+        given = {"lake_days": lake_days, "log_days": log_days}
+        changes = {name: None if days == "default" else days for name, days in given.items() if days is not None}
+        for days in changes.values():
+            _require_days(days)
+        with self._change() as connection:
+            if _require_platform(connection, platform_id).mode == "test" and changes.get("lake_days") is not None:
+                raise RegistryRefusedError(f"{platform_id} is a test id: its events never reach the lake")
+            kept = msgspec.structs.replace(_retention_of(connection, platform_id), **changes)
+            connection.execute(tables.retention.delete().where(tables.retention.c.platform == platform_id))
+            if kept != Retention():
+                connection.execute(tables.retention.insert().values(platform=platform_id, **_row(kept)))
+            return kept
+
+    def retention(self, platform_id: str) -> Retention:
+        with self._transaction() as connection:
+            _require_platform(connection, platform_id)
+            return _retention_of(connection, platform_id)
+
+    def retentions(self) -> dict[str, Retention]:
+        """Those of the platform ids that have their own."""
+        with self._transaction() as connection:
+            rows = connection.execute(sql.select(tables.retention)).mappings()
+            return {row["platform"]: _retention(row) for row in rows}
+
+    # -- erasures
+
+    def pepper(self) -> bytes:
+        """The secret that identifiers are hashed with: 32 bytes, made once, the same as long as the registry lives."""
+        with self._transaction() as connection:
+            pepper = erasing.pepper_of(connection)
+        if pepper is not None:
+            return pepper
+        with self._erasure_change() as connection:
+            return erasing.make_pepper(connection)
+
+    def request_erasures(self, platform: str, kind: ErasureKind, identifiers: Sequence[str], *, now_ms: int) -> list[Erasure]:
+        """Asks for people to be forgotten: all of them or, where it raises, none. An erasure of a live id's people covers its
+        test id too, with an erasure of its own; one of a test id covers that alone. Asked again: pending again, from now.
+
+        Identifiers exactly as they were sent. Raises `RegistryRefusedError` for an unknown platform id, an unknown kind, or what
+        is no identifier."""
+        erasing.require_askable(kind, identifiers)
+        with self._erasure_change() as connection:
+            named = _require_platform(connection, platform)
+            covered = erasing.covered(named, _platforms_by_id(connection, shop=named.shop))
+            return [
+                erasure
+                for each in covered
+                for erasure in erasing.record(connection, platform=each, kind=kind, identifiers=identifiers, now_ms=now_ms)
+            ]
+
+    def erasures(self, *, pending: bool | None = None) -> list[Erasure]:
+        """All erasures, the pending, or the finished ones, by the time they were first asked for."""
+        with self._transaction() as connection:
+            return erasing.listed(connection, pending=pending)
+
+    def finish_erasure(self, erasure_id: str, *, requested_at: int, receipt: str, now_ms: int) -> bool:
+        """Notes that it is done, with its receipt (JSON, without the identifier). False, and nothing is noted, where it was asked
+        for again since `requested_at`, or is finished already."""
+        with self._erasure_change() as connection:
+            return erasing.finish(connection, erasure_id, requested_at=requested_at, receipt=receipt, now_ms=now_ms)
+
+    def erasures_revision(self) -> int:
+        """Moves whenever an erasure is asked for or finished."""
+        with self._transaction() as connection:
+            return _revision(connection, tables.erasures_meta)
 
     # -- keys
 
@@ -198,13 +244,13 @@ class Registry:
                 created_at=now_ms,
                 expires_at=None if expires_in_ms is None else now_ms + expires_in_ms,
             )
-            connection.execute(_keys.insert().values(digest=digest(key), **_row(kept)))
+            connection.execute(tables.keys.insert().values(digest=digest(key), **_row(kept)))
         return key, kept
 
     def keys(self, platform_id: str | None = None) -> list[ApiKey]:
-        query = sql.select(_keys).order_by(_keys.c.created_at, _keys.c.id)
+        query = sql.select(tables.keys).order_by(tables.keys.c.created_at, tables.keys.c.id)
         if platform_id is not None:
-            query = query.where(_keys.c.platform == platform_id)
+            query = query.where(tables.keys.c.platform == platform_id)
         with self._transaction() as connection:
             if platform_id is not None:
                 _require_platform(connection, platform_id)
@@ -213,12 +259,12 @@ class Registry:
     def revoke_key(self, key_id: str) -> ApiKey:
         """Ends a key; running servers refuse it within seconds. Again: the same."""
         with self._change() as connection:
-            row = connection.execute(sql.select(_keys).where(_keys.c.id == key_id)).mappings().first()
+            row = connection.execute(sql.select(tables.keys).where(tables.keys.c.id == key_id)).mappings().first()
             if row is None:
                 raise RegistryRefusedError(f"no key has the id {key_id}; `footfall key list` shows them")
             if row["revoked_at"] is None:
-                connection.execute(_keys.update().where(_keys.c.id == key_id).values(revoked_at=self._clock.now_ms()))
-            row = connection.execute(sql.select(_keys).where(_keys.c.id == key_id)).mappings().one()
+                connection.execute(tables.keys.update().where(tables.keys.c.id == key_id).values(revoked_at=self._clock.now_ms()))
+            row = connection.execute(sql.select(tables.keys).where(tables.keys.c.id == key_id)).mappings().one()
         return _api_key(row)
 
     def record_use(self, used_at: Mapping[str, int]) -> None:
@@ -228,8 +274,8 @@ class Registry:
         if not used_at:
             return
         at = sql.bindparam("at", type_=sql.BigInteger)
-        is_newer = sql.or_(_keys.c.last_used_at.is_(None), _keys.c.last_used_at < at)
-        update = _keys.update().where(_keys.c.id == sql.bindparam("key_id"), is_newer).values(last_used_at=at)
+        is_newer = sql.or_(tables.keys.c.last_used_at.is_(None), tables.keys.c.last_used_at < at)
+        update = tables.keys.update().where(tables.keys.c.id == sql.bindparam("key_id"), is_newer).values(last_used_at=at)
         with self._transaction() as connection:
             # in one order, so that two reporters never wait for each other's rows
             connection.execute(update, [{"key_id": key_id, "at": used_at[key_id]} for key_id in sorted(used_at)])
@@ -237,16 +283,16 @@ class Registry:
     # -- for servers
 
     def revision(self) -> int:
-        """Moves whenever a platform, a key or a limit changes."""
+        """Moves whenever a platform, a key, a limit or a retention changes."""
         with self._transaction() as connection:
-            return _revision(connection)
+            return _revision(connection, tables.meta)
 
     def snapshot(self) -> Snapshot:
         with self._transaction() as connection:
             # Read first: where the database lets a change slip in between two statements, the snapshot is newer than its
             # revision and is replaced at the next look. The other way round a revoked key would stay open.
-            revision = _revision(connection)
-            rows = connection.execute(sql.select(_keys)).mappings().all()
+            revision = _revision(connection, tables.meta)
+            rows = connection.execute(sql.select(tables.keys)).mappings().all()
             return Snapshot(
                 revision=revision,
                 platforms=_platforms_by_id(connection),
@@ -257,12 +303,12 @@ class Registry:
     def _ensure_tables(self) -> None:
         with self._transaction() as connection:
             there = set(sql.inspect(connection).get_table_names())
-            if there.issuperset(_metadata.tables) and connection.execute(sql.select(_meta.c.revision)).first() is not None:
+            if there.issuperset(tables.metadata.tables) and not _without_revision(connection):
                 return
         with self._transaction(begin="BEGIN IMMEDIATE") as connection:
-            _metadata.create_all(connection)
-            if connection.execute(sql.select(_meta.c.revision)).first() is None:
-                connection.execute(_meta.insert().values(id=1, revision=1))
+            tables.metadata.create_all(connection)
+            for table in _without_revision(connection):
+                connection.execute(table.insert().values(id=1, revision=1))
 
     @contextmanager
     def _transaction(self, *, begin: str = "BEGIN") -> Iterator[sql.Connection]:
@@ -273,11 +319,17 @@ class Registry:
             cause = str(getattr(error, "orig", None) or type(error).__name__)  # without the statement and its parameters
             raise RegistryError(f"the registry cannot be used: {cause}") from None
 
+    def _change(self) -> AbstractContextManager[sql.Connection]:
+        return self._revised(tables.meta)
+
+    def _erasure_change(self) -> AbstractContextManager[sql.Connection]:
+        return self._revised(tables.erasures_meta)
+
     @contextmanager
-    def _change(self) -> Iterator[sql.Connection]:
+    def _revised(self, table: sql.Table) -> Iterator[sql.Connection]:
         with self._transaction() as connection:
             # first, so that two changers queue up at the write lock instead of failing to upgrade a read lock
-            connection.execute(_meta.update().values(revision=_meta.c.revision + 1))
+            connection.execute(table.update().values(revision=table.c.revision + 1))
             yield connection
 
 
@@ -295,14 +347,15 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA synchronous = FULL")
+    # FULL leaves the journal's removal in memory: a power cut would take back what was promised
+    connection.execute("PRAGMA synchronous = EXTRA")
 
 
 def _begin_sqlite(connection: sql.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options()["sqlite_begin"])
 
 
-def _row(value: Platform | ApiKey) -> dict[str, Any]:
+def _row(value: Platform | ApiKey | Retention) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__struct_fields__}
 
 
@@ -311,16 +364,16 @@ def _api_key(row: sql.RowMapping) -> ApiKey:
 
 
 def _platforms_by_id(connection: sql.Connection, *, shop: str | None = None) -> dict[str, Platform]:
-    query = sql.select(_platforms)
+    query = sql.select(tables.platforms)
     if shop is not None:
-        query = query.where(_platforms.c.shop == shop)
+        query = query.where(tables.platforms.c.shop == shop)
     return {row["id"]: Platform(**row) for row in connection.execute(query).mappings()}
 
 
 def _limits_by_platform(connection: sql.Connection, platform_id: str | None = None) -> dict[str, Limits]:
-    query = sql.select(_limits).where(_limits.c.scope.in_(Limits.__struct_fields__))
+    query = sql.select(tables.limits).where(tables.limits.c.scope.in_(Limits.__struct_fields__))
     if platform_id is not None:
-        query = query.where(_limits.c.platform == platform_id)
+        query = query.where(tables.limits.c.platform == platform_id)
     found: dict[str, dict[str, Limit]] = {}
     for row in connection.execute(query).mappings():
         limit: Limit = "none" if row["per_s"] is None else Rate(row["per_s"], row["burst"])
@@ -338,12 +391,35 @@ def _require_sane(limit: Limit) -> None:
         raise RegistryRefusedError(trouble)
 
 
+def _retention_of(connection: sql.Connection, platform_id: str) -> Retention:
+    query = sql.select(tables.retention).where(tables.retention.c.platform == platform_id)
+    row = connection.execute(query).mappings().first()
+    return Retention() if row is None else _retention(row)
+
+
+def _retention(row: sql.RowMapping) -> Retention:
+    return Retention(lake_days=row["lake_days"], log_days=row["log_days"])
+
+
+def _require_days(days: float | None) -> None:
+    trouble = None if days is None else days_trouble(days)
+    if trouble is not None:
+        raise RegistryRefusedError(trouble)
+
+
 def _require_platform(connection: sql.Connection, platform_id: str) -> Platform:
-    row = connection.execute(sql.select(_platforms).where(_platforms.c.id == platform_id)).mappings().first()
+    row = connection.execute(sql.select(tables.platforms).where(tables.platforms.c.id == platform_id)).mappings().first()
     if row is None:
         raise RegistryRefusedError(f"no platform has the id {platform_id}; `footfall platform list` shows them")
     return Platform(**row)
 
 
-def _revision(connection: sql.Connection) -> int:
-    return int(connection.execute(sql.select(_meta.c.revision)).scalar_one())
+def _revision(connection: sql.Connection, table: sql.Table) -> int:
+    return int(connection.execute(sql.select(table.c.revision)).scalar_one())
+
+
+def _without_revision(connection: sql.Connection) -> list[sql.Table]:
+    """Of the tables that hold one row with a revision, those that hold none yet."""
+    return [
+        table for table in (tables.meta, tables.erasures_meta) if connection.execute(sql.select(table.c.revision)).first() is None
+    ]

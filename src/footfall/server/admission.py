@@ -7,26 +7,29 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from footfall.clock import Clock
 from footfall.registry.keys import digest, is_well_formed
-from footfall.registry.snapshot import ApiKey
+from footfall.registry.snapshot import ApiKey, Scope
 from footfall.server import answers
-from footfall.server.answers import BATCH_PATH, EVENTS_PATH, OPENAPI_PATH, SEGMENT_PATH, Refusal
+from footfall.server.answers import BATCH_PATH, ERASURE_PATH, EVENTS_PATH, OPENAPI_PATH, SEGMENT_PATH, Refusal
 from footfall.server.budget import share_of
 from footfall.server.inflate import ENCODINGS
+from footfall.server.management import BODY_BYTES_MAX
 from footfall.server.settings import LimitSettings
 from footfall.server.state import Door, DoorKeeper
 
 _PATH_HEAD, _PATH_TAIL = EVENTS_PATH.split("{platform}")
 _BATCH_TAIL: Final = BATCH_PATH.removeprefix(_PATH_HEAD + "{platform}")
+_ERASURE_HEAD, _ERASURE_TAIL = ERASURE_PATH.split("{platform_id}")
 _FORM_TYPES: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 _ENCODINGS: Final = {"": None, "identity": None, **{name: name for name in ENCODINGS}}
 
 
 class Route(enum.Enum):
-    """The three ways events come in; the value is the `source` of their records."""
+    """The three ways events come in, where the value is the `source` of their records, and the one to have them erased."""
 
     SINGLE = "api"
     BATCH = "batch"
     SEGMENT = "segment"
+    ERASURE = "erasure"
 
 
 class HttpScope(Protocol):
@@ -59,6 +62,7 @@ class Admission:
         # what could never be reserved is too large, not "try again"
         self._body_bytes_max = min(limits.body_bytes_max, share_of(limits.bytes_in_flight_max))
         self._batch_bytes_max = min(limits.batch_bytes_max, share_of(limits.bytes_in_flight_max))
+        self._erasure_bytes_max = min(BODY_BYTES_MAX, share_of(limits.bytes_in_flight_max))
         self.keys_used: dict[str, int] = {}
         """key id → last use in Unix milliseconds; taken and emptied by whoever writes it to the registry"""
 
@@ -76,6 +80,10 @@ class Admission:
                 return answers.NO_SUCH_PATH
         elif path == SEGMENT_PATH:
             route, platform = Route.SEGMENT, ""
+        elif path.startswith(_ERASURE_HEAD) and path.endswith(_ERASURE_TAIL):
+            route, platform = Route.ERASURE, path[len(_ERASURE_HEAD) : -len(_ERASURE_TAIL)]
+            if not platform or "/" in platform:
+                return answers.NO_SUCH_PATH
         else:
             return _other(scope)
         if scope.method != "POST":
@@ -96,8 +104,9 @@ class Admission:
         key = keys[0]
         now_ms = self._clock.now_ms()
         known = self._keeper.keys.get(digest(key))
-        if known is None or not known.is_active(now_ms) or known.scope != "ingest":
-            return _key_refusal(key, known)
+        needed: Scope = "manage" if route is Route.ERASURE else "ingest"
+        if known is None or not known.is_active(now_ms) or known.scope != needed:
+            return _key_refusal(key, known, needed=needed)
         if route is Route.SEGMENT:
             platform = headers.get("x-platform-id") or ""
         door = self._keeper.doors.get(platform)
@@ -105,7 +114,7 @@ class Admission:
             return answers.unknown_platform(platform) if platform else answers.NO_PLATFORM_HEADER
         if known.platform != platform:
             return answers.foreign_key(platform, known.platform)
-        if door.disabled:
+        if door.disabled and route is not Route.ERASURE:  # what is stored stays, and with it the right to have it erased
             return answers.platform_disabled(platform)
         self.keys_used[known.id] = now_ms
         content_type, encoding = headers.get("content-type"), headers.get("content-encoding")
@@ -126,7 +135,11 @@ class Admission:
         # the parser lets CL+TE pass as TE: where both could be meant, neither is believed
         if length is None or not length.isdecimal() or "transfer-encoding" in headers:
             return answers.LENGTH_REQUIRED
-        length_max = self._batch_bytes_max if route is Route.BATCH else self._body_bytes_max
+        length_max = self._body_bytes_max
+        if route is Route.BATCH:
+            length_max = self._batch_bytes_max
+        elif route is Route.ERASURE:
+            length_max = self._erasure_bytes_max
         if int(length) > length_max:
             return answers.too_large(int(length), length_max)
         return int(length)
@@ -148,12 +161,12 @@ def _encoding(headers: Any) -> str | None:
     return _ENCODINGS.get(named[0].strip().lower(), _UNKNOWN) if len(named) == 1 else _UNKNOWN
 
 
-def _key_refusal(key: str, known: ApiKey | None) -> Refusal:
+def _key_refusal(key: str, known: ApiKey | None, *, needed: Scope) -> Refusal:
     if known is None:
         ours = key.startswith(("footfall_live_", "footfall_test_"))
         return answers.KEY_MALFORMED if ours and not is_well_formed(key) else answers.KEY_UNKNOWN
     if known.revoked_at is not None:
         return answers.KEY_REVOKED
-    if known.scope != "ingest":
-        return answers.key_without_scope(known.scope)
+    if known.scope != needed:
+        return answers.key_without_scope(known.scope, needed=needed)
     return answers.KEY_EXPIRED

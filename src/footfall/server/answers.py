@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from footfall.errors import GRPC_CODES, InvalidEventError, LogError, LogFullError, Violation
+from footfall.registry.snapshot import Scope
 from footfall.server.inflate import InflateError
 
 Headers = list[tuple[str, str]]
@@ -32,21 +33,28 @@ class Refusal(msgspec.Struct, frozen=True):
     violations: tuple[Violation, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     close: bool = False
+    category: str = ""
+    """stands in each of `details`, on the routes whose published document wants one"""
 
     def body(self) -> bytes:
-        return _encode({"code": GRPC_CODES[self.status], "message": self.message, "details": details(self.violations)})
+        listed = details(self.violations, category=self.category)
+        return _encode({"code": GRPC_CODES[self.status], "message": self.message, "details": listed})
 
     def head(self) -> Headers:
         return [*JSON, *self.headers, *([("connection", "close")] if self.close else [])]
 
 
-def details(violations: tuple[Violation, ...]) -> list[dict[str, Any]]:
-    return [{"@type": _BAD_REQUEST_TYPE, "field_violations": violations}] if violations else []
+def details(violations: tuple[Violation, ...], *, category: str = "") -> list[dict[str, Any]]:
+    if not violations:
+        return []
+    categorized = {"type": _BAD_REQUEST_TYPE, "category": category} if category else {}
+    return [{"@type": _BAD_REQUEST_TYPE, **categorized, "field_violations": violations}]
 
 
 EVENTS_PATH: Final = "/rmp/event/v1/platforms/{platform}/userevents"
 BATCH_PATH: Final = EVENTS_PATH + ":batch"
 SEGMENT_PATH: Final = "/cdp/SEGMENT"
+ERASURE_PATH: Final = "/rmp/mgmt/v1/platforms/{platform_id}/data-deletion-requests/user-events"
 OPENAPI_PATH: Final = "/openapi.json"
 
 NO_SUCH_PATH: Final = Refusal(404, f"Not Found: events go to POST {EVENTS_PATH}, many at once to …/userevents:batch", close=True)
@@ -86,6 +94,12 @@ NO_ROOM: Final = Refusal(
 )
 NOT_KNOWN_STORED: Final = Refusal(
     503, "not known to be stored: send it again with the same id and timestamp", headers=(("retry-after", "5"),)
+)
+ERASURE_NOT_RECORDED: Final = Refusal(
+    503, "the erasure is not known to be recorded: send the request again", headers=(("retry-after", "5"),)
+)
+MANAGEMENT_BUSY: Final = Refusal(
+    503, "too many erasure requests are waiting: send the request again", headers=(("retry-after", "5"),)
 )
 THROTTLED_MESSAGE: Final = "request denied by throttler, try again later"
 """In the documented wording (protocol notes, section 10)."""
@@ -138,8 +152,9 @@ def retry_after(wait_s: float) -> tuple[str, str]:
     return "retry-after", str(max(1, math.ceil(wait_s)))
 
 
-def key_without_scope(scope: str) -> Refusal:
-    return Refusal(403, f"this API key has the scope {scope}: sending events needs one made with `--scope ingest`")
+def key_without_scope(scope: str, *, needed: Scope = "ingest") -> Refusal:
+    what = "asking for erasure" if needed == "manage" else "sending events"
+    return Refusal(403, f"this API key has the scope {scope}: {what} needs one made with `--scope {needed}`")
 
 
 def unknown_platform(platform: str) -> Refusal:

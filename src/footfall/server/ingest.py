@@ -1,4 +1,4 @@
-"""The public listener: takes events, answers for them. This is the hot path.
+"""The public listener: takes events, answers for them. This is the hot path. (What asks for erasure it hands to `management`.)
 
 The order of checks is a contract (design 5.1): `admission` decides everything the head of a request can decide, then the body is
 read, inflated, understood, throttled and stored. 200 leaves this module only after the log said the records are durable.
@@ -32,6 +32,7 @@ from footfall.server.answers import EMPTY_OBJECT, JSON, Headers, Refusal
 from footfall.server.batches import Batches
 from footfall.server.budget import ByteBudget, Reservation
 from footfall.server.inflate import InflateError, inflate
+from footfall.server.management import BODY_BYTES_MAX, Management, classified
 from footfall.server.report import report_of
 from footfall.server.settings import LimitSettings
 from footfall.server.state import DoorKeeper
@@ -63,6 +64,7 @@ class IngestApp:
         clock: Clock,
         limits: LimitSettings,
         openapi: bytes,
+        management: Management,
     ) -> None:
         self._logs = {"live": live, "test": test}
         self._throttle = throttle
@@ -71,6 +73,7 @@ class IngestApp:
         self._limits = limits
         self._ahead_ms_max = round(limits.timestamp_ahead_s * 1000)
         self._openapi = openapi
+        self._management = management
         self.admission = Admission(keeper, limits=limits, clock=clock)
         self.sweeper = BodySweeper(timeout_s=limits.body_timeout_s, clock=clock)
         self._batches = Batches(logs=self._logs, throttle=throttle, counters=counters, clock=clock, limits=limits)
@@ -113,6 +116,8 @@ class IngestApp:
             assert isinstance(admitted, Refusal)  # noqa: S101  (narrows the union for the reader and the type checker)
             self._counters.refused(admitted.status)
             return await self._refuse(protocol, admitted)
+        if admitted.route is Route.ERASURE:
+            return await self._take_erasure(admitted, protocol)
         tally = self._counters.tally(admitted.door.platform, admitted.route.value)
         if admitted.problem is not None:
             tally.rejected += 1
@@ -122,26 +127,32 @@ class IngestApp:
             tally.unavailable += 1
             return await self._refuse(protocol, answers.TOO_MANY_BYTES)
         try:
-            task = current_task()
-            assert task is not None  # noqa: S101
-            self.sweeper.watch(task)
-            try:
-                body: bytes = await protocol()
-            except asyncio.CancelledError:
-                if not self.sweeper.took(task):
-                    raise
+            body = await self._body(protocol)
+            if isinstance(body, Refusal):
                 tally.rejected += 1
-                return _respond(protocol, answers.BODY_LATE)
-            except RuntimeError:  # RSGIProtocolClosed: the body was cut, or the sender is gone
-                tally.rejected += 1
-                return _respond(protocol, answers.BODY_CUT)
-            finally:
-                self.sweeper.release(task)
+                return _respond(protocol, body)
             if admitted.encoding is None and not is_batch:  # nearly all
                 return await self._take_one(body, admitted, protocol, tally)
             return await self._take_other(body, admitted, scope, protocol, tally)
         finally:
             self.budget.give_back(length, key_id=key_id, is_batch=is_batch)
+
+    async def _body(self, protocol: Any) -> bytes | Refusal:
+        """The body, whole, or why it did not come."""
+        task = current_task()
+        assert task is not None  # noqa: S101
+        self.sweeper.watch(task)
+        try:
+            body: bytes = await protocol()
+            return body
+        except asyncio.CancelledError:
+            if not self.sweeper.took(task):
+                raise
+            return answers.BODY_LATE
+        except RuntimeError:  # RSGIProtocolClosed: the body was cut, or the sender is gone
+            return answers.BODY_CUT
+        finally:
+            self.sweeper.release(task)
 
     # -- with the body
 
@@ -198,9 +209,36 @@ class IngestApp:
         finally:
             inflation.release()
 
+    async def _take_erasure(self, admitted: Admitted, protocol: Any) -> int:
+        """A request of the management route: no event, so none of the counts of events."""
+        if admitted.problem is not None:
+            return await self._refuse(protocol, admitted.problem)
+        key_id = admitted.key_id
+        if not self.budget.take(admitted.length, key_id=key_id, is_batch=True):  # as large as one
+            return await self._refuse(protocol, answers.TOO_MANY_BYTES)
+        inflation = Reservation(self.budget, key_id=key_id, is_batch=True)
+        try:
+            body = await self._body(protocol)
+            if admitted.encoding is not None and isinstance(body, bytes):
+                body = await self._inflated(body, admitted, inflation)
+            if isinstance(body, Refusal):
+                return _respond(protocol, classified(body))
+            refusal = await self._management.erase(body, platform=admitted.door.platform, key_id=key_id)
+            if refusal is not None:
+                return _respond(protocol, refusal)
+            protocol.response_bytes(200, self._headers, EMPTY_OBJECT)
+            return 200
+        finally:
+            inflation.release()
+            self.budget.give_back(admitted.length, key_id=key_id, is_batch=True)
+
     async def _inflated(self, body: bytes, admitted: Admitted, reservation: Reservation) -> bytes | Refusal:
         limits = self._limits
-        bytes_max = limits.batch_inflated_bytes_max if admitted.route is Route.BATCH else limits.body_bytes_max
+        bytes_max = limits.body_bytes_max
+        if admitted.route is Route.BATCH:
+            bytes_max = limits.batch_inflated_bytes_max
+        elif admitted.route is Route.ERASURE:
+            bytes_max = BODY_BYTES_MAX
         assert admitted.encoding is not None  # noqa: S101
         work = partial(
             inflate,

@@ -13,7 +13,8 @@ import msgspec
 
 from footfall.events import schema
 from footfall.events.batch import NDJSON_TYPES
-from footfall.server.answers import BATCH_PATH, EVENTS_PATH, OPENAPI_PATH, SEGMENT_PATH
+from footfall.server.answers import BATCH_PATH, ERASURE_PATH, EVENTS_PATH, OPENAPI_PATH, SEGMENT_PATH
+from footfall.server.management import IDENTIFIERS_MAX, INPUT_VALIDATION
 from footfall.server.settings import LimitSettings
 
 _ID_MAX = schema.IDENTIFIER_CHARS_MAX
@@ -42,6 +43,7 @@ def _document(limits: LimitSettings) -> dict[str, Any]:
             EVENTS_PATH: {"post": _post_user_event()},
             BATCH_PATH: {"post": _post_user_events(limits)},
             SEGMENT_PATH: {"post": _post_segment_event()},
+            ERASURE_PATH: {"post": _post_erasure()},
             OPENAPI_PATH: {
                 "get": {
                     "operationId": "getOpenApi",
@@ -86,6 +88,13 @@ _ENCODING = {
 }
 
 
+_ERASURE_REFUSED = {
+    **{status: text for status, text in _REFUSED.items() if status not in ("400", "429", "503")},
+    "400": "The request cannot be taken as it is; `details` say why, and never repeat an identifier.",
+    "503": "Not known to be recorded: send it again after `Retry-After` seconds.",
+}
+
+
 def _post_user_event() -> dict[str, Any]:
     return {
         "operationId": "postUserEvent",
@@ -126,6 +135,24 @@ def _post_user_events(limits: LimitSettings) -> dict[str, Any]:
             status: response
             for status, response in _responses("What became of each event.", _ref("BatchAnswer")).items()
             if status != "429"  # throttled events are in `rejected`
+        },
+    }
+
+
+def _post_erasure() -> dict[str, Any]:
+    return {
+        "operationId": "createUserDataDeletionRequest",
+        "summary": "Ask for all stored events of people to be erased",
+        "description": "Needs a key of the scope `manage`. 200 means that the request is on stable storage; what happened before "
+        "it is then erased, also where it arrives later.",
+        "parameters": [{**_PLATFORM, "name": "platform_id", "description": "A live id covers its test id too."}, _ENCODING],
+        "requestBody": {"required": True, "content": _json(_ref("ErasureRequest"))},
+        "responses": {
+            "200": {"description": "Recorded and durable.", "content": _json(_ref("Accepted"))},
+            **{
+                status: {"description": text, "content": _json(_ref("CategorizedStatus"))}
+                for status, text in sorted(_ERASURE_REFUSED.items())
+            },
         },
     }
 
@@ -174,22 +201,12 @@ def _schemas() -> dict[str, Any]:
             "description": "Events as in `postUserEvent`: an array, or an object that holds it.",
         },
         "BatchAnswer": _batch_answer(),
+        **_erasure(),
         "Accepted": {"type": "object", "maxProperties": 0},
         "TestReport": _closed({"test": _report()}),
         "Violation": _closed({"field": _string(), "description": _string(), "reason": _string()}),
-        "BadRequest": _closed(
-            {
-                "@type": {"const": "type.googleapis.com/google.rpc.BadRequest"},
-                "field_violations": {"type": "array", "items": _ref("Violation"), "minItems": 1},
-            }
-        ),
-        "Status": _closed(
-            {
-                "code": {"type": "integer", "description": "The gRPC code."},
-                "message": {"type": "string", "minLength": 1},
-                "details": {"type": "array", "items": _ref("BadRequest")},
-            }
-        ),
+        "BadRequest": _closed(_bad_request()),
+        "Status": _status("BadRequest"),
     }
 
 
@@ -258,6 +275,35 @@ def _batch_answer() -> dict[str, Any]:
     answer = _closed({"accepted": index, "rejected": {"type": "array", "items": rejected}})
     reports = {"type": "array", "items": _closed({"index": index, "test": _report()}), "description": "From a test platform id."}
     return {**answer, "properties": {**answer["properties"], "reports": reports}}
+
+
+def _erasure() -> dict[str, Any]:
+    """What is particular to the management route: as published, whatever is in `details` names its type and category."""
+    user_id = {"type": "string", "minLength": 1, "maxLength": _ID_MAX, "description": "Exactly as in the person's events."}
+    person = {**_members({"user_id": user_id}, "Whose events are to be erased."), "required": ["user_id"]}
+    people = {"type": "array", "items": person, "maxItems": IDENTIFIERS_MAX}
+    return {
+        "ErasureRequest": {**_members({"identifiers": people}, "Asks for people to be forgotten."), "required": ["identifiers"]},
+        "CategorizedBadRequest": _closed({**_bad_request(), "type": _string(), "category": {"const": INPUT_VALIDATION}}),
+        "CategorizedStatus": _status("CategorizedBadRequest"),
+    }
+
+
+def _bad_request() -> dict[str, Any]:
+    return {
+        "@type": {"const": "type.googleapis.com/google.rpc.BadRequest"},
+        "field_violations": {"type": "array", "items": _ref("Violation"), "minItems": 1},
+    }
+
+
+def _status(detail: str) -> dict[str, Any]:
+    return _closed(
+        {
+            "code": {"type": "integer", "description": "The gRPC code."},
+            "message": {"type": "string", "minLength": 1},
+            "details": {"type": "array", "items": _ref(detail)},
+        }
+    )
 
 
 def _report() -> dict[str, Any]:

@@ -27,6 +27,7 @@ from footfall.registry.snapshot import Rate
 from footfall.registry.store import Registry
 from footfall.server.ingest import IngestApp
 from footfall.server.listener import Listener
+from footfall.server.management import Management
 from footfall.server.openapi import document
 from footfall.server.settings import LimitSettings, ServerSettings, ThrottleSettings
 from footfall.server.state import DoorKeeper, RegistryWatch
@@ -58,6 +59,7 @@ _OWN_FILES: Final = 32
 _SAVE_PERIOD_S: Final = 1.0
 _REFUSALS_PERIOD_S: Final = 10.0
 _KEY_USE_PERIOD_S: Final = 60.0
+_SEAL_LOOK_PERIOD_S: Final = 1.0
 
 
 class DurableLog(LogWriter, Protocol):
@@ -126,6 +128,7 @@ class IngestServer:
             clock=parts.clock,
             limits=limits,
             openapi=document(limits),
+            management=Management(parts.registry, clock=parts.clock),
         )
         listener = Listener(
             app,
@@ -195,6 +198,7 @@ class IngestServer:
             asyncio.create_task(_each(self._settings.registry_poll_s, watch.look)),
             asyncio.create_task(_each(_KEY_USE_PERIOD_S, lambda: watch.record_use(_taken(app)))),
             asyncio.create_task(_each(_SAVE_PERIOD_S, self._save)),
+            asyncio.create_task(_each(_SEAL_LOOK_PERIOD_S, lambda: _seal_if_asked(logs))),
             asyncio.create_task(self._tell_refusals()),
         ]
         try:
@@ -271,6 +275,12 @@ async def _each(period_s: float, act: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(period_s)
         await act()
+
+
+async def _seal_if_asked(logs: Mapping[str, GroupCommit]) -> None:
+    """An erasure asks for it: it can only reach what is sealed."""
+    for log in logs.values():
+        log.seal_if_asked()
 
 
 def _taken(app: IngestApp) -> dict[str, int]:

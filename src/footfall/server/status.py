@@ -155,6 +155,25 @@ class SupervisorStatus(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
 
 
+class LanderStatus(msgspec.Struct, kw_only=True):
+    """The lander: what it did since it started, and whether it does it now."""
+
+    pid: int
+    heartbeat_s: float
+    started_at: int = 0
+    version: str = ""
+    events: dict[str, int] = {}
+    """how events ended: landed, repeated, quarantined, erased"""
+    batches: int = 0
+    last_landed_at: int | None = None
+    """Unix milliseconds; None: nothing yet"""
+    positions: dict[str, int] = {}
+    """writer → the last sequence that the table has"""
+    trouble: str = ""
+    """why nothing lands now; empty: it does"""
+    usage: Usage = Usage()
+
+
 # -- where it stands
 
 _WORKER_FILE: Final = re.compile(r"(w[0-9]+)\.status")
@@ -167,6 +186,10 @@ def run_directory(data: Path) -> Path:
 
 def worker_status_path(run: Path, worker: str) -> Path:
     return run / f"{worker}.status"
+
+
+def lander_status_path(run: Path) -> Path:
+    return run / "lander.status"
 
 
 def supervisor_status_path(run: Path) -> Path:

@@ -227,6 +227,17 @@ class CrashDisk(Disk):
         self._locks[descriptor] = str(path)
         return descriptor
 
+    def lock_directory(self, path: Path) -> int:
+        self._directory(path)
+        if str(path) in self._locks.values():
+            raise BlockingIOError(errno.EAGAIN, "locked")
+        self._next += 1
+        self._locks[self._next] = str(path)
+        return self._next
+
+    def unlock(self, descriptor: int) -> None:
+        del self._locks[descriptor]
+
     def is_locked(self, path: Path) -> bool:
         return str(path) in self._locks.values()
 

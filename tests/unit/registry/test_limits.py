@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from footfall.errors import RegistryRefusedError
-from footfall.registry.snapshot import Limits, Rate
+from footfall.registry.snapshot import Limits, Rate, Retention
 from footfall.registry.store import Registry
 from tests.serving import run_cli
 
@@ -88,6 +88,7 @@ def test_the_command_sets_and_says_that_servers_follow(registry: Registry, tmp_p
             "platform": {"per_s": 1000.5, "burst": 3000, "from": "own"},
             "key": {"per_s": None, "burst": None, "from": "own"},
         },
+        "retention": {"lake_days": None, "log_days": None},
     }
     assert b"within seconds" in done.stderr
     assert registry.limits("SHOP") == Limits(identifier=Rate(20.0, 80), platform=Rate(1000.5, 3000), key="none")
@@ -114,3 +115,55 @@ def test_the_command_refuses_an_unknown_platform(registry: Registry, tmp_path: P
     done = run_cli("platform", "limits", "NOSHOP", "--key", "5", data=tmp_path)
     assert done.returncode == 1
     assert b"platform list" in done.stderr
+
+
+# -- how long events are kept
+
+
+def test_retention_is_the_settings_own_until_it_is_set_and_again_after_default(registry: Registry) -> None:
+    assert registry.retention("SHOP") == Retention(lake_days=None, log_days=None)
+    assert registry.set_retention("SHOP", lake_days=400.0) == Retention(lake_days=400.0)
+    assert registry.set_retention("SHOP", log_days=0.5) == Retention(lake_days=400.0, log_days=0.5)
+    assert registry.retentions() == {"SHOP": registry.retention("SHOP")}, "and nothing for the test id"
+    assert registry.set_retention("SHOP", lake_days="default", log_days="default") == Retention()
+    assert registry.retentions() == {}
+
+
+@pytest.mark.parametrize("days", [0.0, -1.0, math.nan, math.inf, 36_501.0])
+def test_days_that_make_no_sense_change_nothing(registry: Registry, days: float) -> None:
+    with pytest.raises(RegistryRefusedError, match="days"):
+        registry.set_retention("SHOP", log_days=1.0, lake_days=days)
+    assert registry.retentions() == {}
+
+
+def test_a_test_id_has_days_in_the_log_only(registry: Registry) -> None:
+    with pytest.raises(RegistryRefusedError, match="never reach the lake"):
+        registry.set_retention("SHOP_TEST", lake_days=3.0)
+    assert registry.set_retention("SHOP_TEST", log_days=3.0, lake_days="default") == Retention(log_days=3.0)
+
+
+def test_retention_of_an_unknown_platform_is_refused(registry: Registry) -> None:
+    with pytest.raises(RegistryRefusedError, match="platform list"):
+        registry.set_retention("NOSHOP", log_days=3.0)
+    with pytest.raises(RegistryRefusedError, match="platform list"):
+        registry.retention("NOSHOP")
+
+
+def test_the_command_sets_days_beside_rates_and_show_tells_them(registry: Registry, tmp_path: Path) -> None:
+    done = run_cli("platform", "limits", "SHOP", "--lake-days", "400", "--log-days", "0.5", data=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert b"retention of SHOP is set" in done.stderr
+    assert registry.retention("SHOP") == Retention(lake_days=400.0, log_days=0.5)
+    assert registry.limits("SHOP") == Limits()
+    shown = run_cli("platform", "show", "SHOP", data=tmp_path)
+    assert b"kept in the lake for 400 days, in the log for 0.5 days" in shown.stdout
+    shown = run_cli("platform", "show", "SHOP", "--json", data=tmp_path)
+    assert json.loads(shown.stdout)["retention"] == {"lake_days": 400.0, "log_days": 0.5}
+
+
+@pytest.mark.parametrize("days", ["long", "0", "-1", "nan", "1e3", "99999999"])
+def test_days_that_are_none_are_a_mistake_of_usage(registry: Registry, tmp_path: Path, days: str) -> None:
+    done = run_cli("platform", "limits", "SHOP", f"--lake-days={days}", data=tmp_path)
+    assert done.returncode == 2
+    assert b"--lake-days " + days.encode() in done.stderr
+    assert registry.retentions() == {}
