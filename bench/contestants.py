@@ -69,9 +69,14 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def footfall(data: Path, *, workers: int, wrapper: Sequence[str]) -> Iterator[tuple[Contestant, Footfall]]:
-    """`footfall serve` on a log of its own, with everything on; all settings but the number of workers and
-    the throttle's burst are the default ones; stopped at the end of the block at the latest."""
-    settings = {"FOOTFALL_SERVER__WORKERS": str(workers), "FOOTFALL_THROTTLE__IDENTIFIER_BURST": str(_BURST)}
+    """`footfall serve` on a log of its own, with everything on that an answer waits for; all settings but the number of workers
+    and the throttle's burst are the default ones; stopped at the end of the block at the latest. Landing has a scenario of its
+    own: here its process would take from the one core what it takes elsewhere."""
+    settings = {
+        "FOOTFALL_SERVER__WORKERS": str(workers),
+        "FOOTFALL_THROTTLE__IDENTIFIER_BURST": str(_BURST),
+        "FOOTFALL_LAKE__ENABLED": "false",
+    }
     with Footfall(data, settings=settings, wrapper=wrapper) as server:
         assert server.process is not None
         yield Contestant(port=server.port, key=server.keys[PLATFORM], roots=(server.process.pid,)), server

@@ -23,6 +23,7 @@ LOAD_CORE: Final = 1
 _PACKAGES: Final = (
     *("granian", "msgspec", "fastapi", "pydantic", "uvicorn", "uvloop", "httptools", "asyncpg"),
     *("segment-analytics-python", "posthog", "gunicorn"),
+    *("duckdb", "deltalake"),
 )
 
 

@@ -11,6 +11,11 @@ track            what a call to a tracker takes while its sender runs         sh
 delivery         how fast one process empties its backlog                     shop on core 1, receiver on core 0
 imports          what the first line of a shop's program costs                one core
 losses           a thousand events and a fault: how many arrive               everybody shares both cores
+
+and behind the log (`bench.lake`), beside DuckDB alone:
+
+landing          from the log into a day of ten million rows                  one core
+importing        a file of a million events, until they can be asked for      both cores
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from typing import Final
 from bench import postgres
 from bench.comparisons import Comparison
 from bench.contestants import PATH, Contestant, footfall, peer, records_in_log
+from bench.lake import importing, landing
 from bench.losses.rows import ROWS as LOSSES
 from bench.losses.table import PREFIX as LOSSES_PREFIX
 from bench.losses.table import losses
@@ -161,6 +167,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "delivery": delivery,
     "imports": imports,
     "losses": losses,
+    "landing": landing,
+    "importing": importing,
 }
 PARTS: Final[dict[str, Scenario]] = {f"{LOSSES_PREFIX}{name}": partial(losses, names=(name,)) for name in LOSSES}
 """What may be asked for by name, and is not run by itself because a scenario holds it."""

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import Footfall
+from tests.serving import STARTED, Footfall
+
+
+@pytest.fixture(autouse=True)
+def balanced_ledgers() -> Iterator[None]:
+    """Whatever a test does to its servers, in the end their ledgers balance, or the test says why not (`imbalance`). A server
+    that several tests share is looked at when it stops."""
+    STARTED.clear()
+    yield
+    for server in {id(server): server for server in STARTED}.values():
+        if server.process is None:
+            server.check_ledger()
 
 
 @pytest.fixture

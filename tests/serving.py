@@ -18,6 +18,8 @@ from typing import Any, Final, NamedTuple, Self
 
 import psutil
 
+from footfall.cli.ledger import ledger_of
+from footfall.cli.settings import load
 from footfall.log.verify import verify
 from footfall.registry.store import Registry
 
@@ -92,8 +94,12 @@ def run_cli(
     return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, env=environment, timeout=60, check=check)
 
 
+STARTED: Final[list[Footfall]] = []
+"""every server a test started, for the look at their ledgers when it ends"""
+
+
 class Footfall:
-    """A server process with its data directory. Restartable: `kill`, then `start`."""
+    """A server process with its data directory. Restartable: `kill`, then `start`. Its ledger must balance in the end."""
 
     def __init__(self, data: Path, *, settings: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()) -> None:
         self.data = data
@@ -103,6 +109,8 @@ class Footfall:
         self.wrapper = tuple(wrapper)
         self.process: subprocess.Popen[bytes] | None = None
         self.keys: dict[str, str] = {}
+        self.imbalance = ""
+        """why the ledger cannot balance in the end: for tests that break it knowingly"""
 
     @property
     def url(self) -> str:
@@ -115,12 +123,16 @@ class Footfall:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop()
+        STARTED[:] = [server for server in STARTED if server is not self]
+        if kind is None:
+            self.check_ledger()
 
     # -- the process
 
     def start(self) -> None:
+        STARTED.append(self)
         arguments = ["serve", "--port", str(self.port), "--ops-port", str(self.ops_port)]
         self.log_path = self.data.parent / f"{self.data.name}-serve.log"
         with self.log_path.open("ab") as log:
@@ -206,6 +218,14 @@ class Footfall:
         for mode in ("live", "test"):
             report = verify(self.data / "log" / mode)
             assert report.is_sound, report
+
+    def check_ledger(self) -> None:
+        """Every event that was accepted is somewhere, once, as far as the data directory tells; running or not."""
+        if self.imbalance or not self.data.exists():
+            return
+        ledger = ledger_of(self.data, load(file=None, data=self.data, environment=self.settings), verify=True)
+        differences = {pair: terms.numbers() for pair, terms in ledger.lines.items() if terms.difference}
+        assert ledger.balanced, (differences, [check for check in ledger.checks or () if not check.ok])
 
     # -- requests
 

@@ -36,6 +36,8 @@ logger = logging.getLogger("footfall.part")
 _PR_SET_PDEATHSIG: Final = 1
 _DAY_S: Final = 86_400
 _ORPHAN_LOOK_S: Final = 1.0
+_LANDER_NICE: Final = 5
+"""Whoever waits for a 200 goes first; what lands may be late by a moment."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ def run_lander(plan: Plan) -> int:
     erased: a server that only tests take events with costs no more than before."""
     from footfall.cli.telling import LanderTelling
 
+    os.nice(_LANDER_NICE)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     watch = threading.Thread(target=_stop_as_orphan, args=(plan.parent, stop), name="parent", daemon=True)

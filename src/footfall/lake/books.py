@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -21,13 +21,14 @@ import msgspec
 from footfall.lake.engine import Connection, connected
 from footfall.lake.quarantine import envelope_of
 from footfall.lake.scan import literal, select_events
-from footfall.lake.table import EventsTable, count_name, partial_name
+from footfall.lake.table import EventsTable, count_name, partial_name, position_name
 from footfall.log.reader import SegmentReader
 
 Pair: TypeAlias = "tuple[str, str]"
 """Platform and source; `""` where a record does not say"""
 
 SOURCES: Final = ("api", "batch", "segment", "import")
+_COUNTED_TERMS: Final = ("repeated", "quarantined", "erased", "expired")
 _PIECE_BYTES: Final = 8 << 20
 _PIECE_RECORDS: Final = 100_000
 # All our records begin like this, and no record holds a newline: nothing else matches.
@@ -82,96 +83,95 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Books(NamedTuple):
-    """What one look found, for those who check it further."""
+    """What one look found, for those who check it further. Without a table there are no rows, and all positions are 0."""
 
     data: Path
     table: EventsTable | None
     reader: SegmentReader
     positions: Mapping[str, int]
+    """writer of the log → last landed sequence"""
     partial: Mapping[str, int]
     """writer → up to where rows of an interrupted batch may be; only of those that have such"""
     read: int
+    """all records the lander has read"""
     counted: Mapping[Pair, Counted]
     lines: Mapping[Pair, Terms]
 
     def rows(self, *names: str) -> str:
         """The query for these columns of all rows."""
-        assert self.table is not None  # noqa: S101 - without a table nobody asks for rows
+        if self.table is None:
+            return select_events([], locate=str, names=names)
         return select_events(self.table.files().values(), locate=self.table.volume.locate, names=names)
 
     def connection(self) -> AbstractContextManager[Connection]:
         """A database for these rows, for the length of a block. It may not spill: what it would spill is about people."""
-        assert self.table is not None  # noqa: S101
-        return connected(temporary=None, filesystem=self.table.volume.filesystem)
+        return connected(temporary=None, filesystem=self.table.volume.filesystem if self.table is not None else None)
 
     def is_settled(self) -> str:
-        """The condition for a row whose landing is complete."""
-        beyond = [
-            f"(writer = {literal(writer)} AND sequence > {self.positions.get(writer, 0)})" for writer in sorted(self.partial)
-        ]
+        """The condition for a row whose landing is complete; it may name `writer` and `sequence` where `partial` is not empty."""
+        beyond = [f"(writer = {literal(writer)} AND sequence > {self.positions[writer]})" for writer in sorted(self.partial)]
         return f"NOT ({' OR '.join(beyond)})" if beyond else "true"
 
 
 def look_at_books(data: Path, table: EventsTable | None, *, platforms: Collection[str], counted: Mapping[Pair, Counted]) -> Books:
+    """One look. Raises LakeError, LogError, OSError, and what DuckDB raises where a file is gone or damaged."""
     reader = SegmentReader(data / "log" / "live")
-    positions = {writer: table.position(writer) if table is not None else 0 for writer in reader.writers()}
-    partial = dict(_partial(table, positions))
+    asked = _number_in(table)
+    positions = {writer: asked(position_name(writer)) for writer in reader.writers()}
+    partial = {writer: upto for writer, position in positions.items() if (upto := asked(partial_name(writer))) > position}
     books = Books(data, table, reader, positions, partial, read=0, counted=counted, lines={})
     waiting = _waiting(reader, positions)
     rows = _rows(books)
-    names = [*platforms, *(platform for platform, _ in (*waiting, *rows, *counted))]
-    sources = [*SOURCES, *(source for _, source in (*waiting, *rows, *counted))]
-    known = {(platform, source) for platform in names for source in SOURCES}
-    counts = _counts(table, {(platform, source) for platform in {*names, ""} for source in {*sources, ""}})
-    read = sum(count for (*_, term), count in counts.items() if term == "read")
-    lines = {}
-    for pair in sorted({*known, *waiting, *rows, *counted, *((platform, source) for platform, source, _ in counts)}):
-        seen = counted.get(pair, Counted())
-        expired = counts[*pair, "expired"]
-        lines[pair] = Terms(
-            accepted=counts[*pair, "read"] + waiting[pair],
-            rejected=seen.rejected, throttled=seen.throttled, unavailable=seen.unavailable,
-            landed=rows[pair] + expired, expired=expired, repeated=counts[*pair, "repeated"],
-            quarantined=counts[*pair, "quarantined"], erased=counts[*pair, "erased"], waiting=waiting[pair],
-        )  # fmt: skip
-    return books._replace(read=read, lines=lines)
+    seen = {*waiting, *rows, *counted}
+    known = {*platforms, *(platform for platform, _ in seen)}
+    sources = {*SOURCES, *(source for _, source in seen)}
+    counts = _counts(asked, ((platform, source) for platform in {*known, ""} for source in {*sources, ""}))
+    pairs = {*seen, *counts, *((platform, source) for platform in known for source in SOURCES)}
+    lines = {
+        pair: _terms(counts.get(pair, Counter()), counted.get(pair, Counted()), rows=rows[pair], waiting=waiting[pair])
+        for pair in sorted(pairs)
+    }
+    return books._replace(read=sum(count["read"] for count in counts.values()), lines=lines)
 
 
-def _partial(table: EventsTable | None, positions: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    for writer, position in positions.items() if table is not None else ():
-        upto = table.transaction(partial_name(writer)) if table is not None else None
-        if upto is not None and upto > position:
-            yield writer, upto
+def fetched(connection: Connection, query: str) -> list[tuple[Any, ...]]:
+    """All rows of a short answer."""
+    return connection.execute(query).fetchall()
 
 
-def _counts(table: EventsTable | None, pairs: Iterable[Pair]) -> Counter[tuple[str, str, str]]:
-    """The running counts. What was never read has no others, and each asking costs a millisecond."""
-    found: Counter[tuple[str, str, str]] = Counter()
-    for pair in pairs if table is not None else ():
-        for term in ("read", "repeated", "quarantined", "erased", "expired"):
-            assert table is not None  # noqa: S101 - told to the type checker
-            number = table.transaction(count_name(*pair, term))
-            if number is None and term == "read":
-                break
-            found[*pair, term] = number or 0
+def _terms(count: Counter[str], seen: Counted, *, rows: int, waiting: int) -> Terms:
+    return Terms(
+        accepted=count["read"] + waiting, rejected=seen.rejected, throttled=seen.throttled, unavailable=seen.unavailable,
+        landed=rows + count["expired"], expired=count["expired"], repeated=count["repeated"],
+        quarantined=count["quarantined"], erased=count["erased"], waiting=waiting,
+    )  # fmt: skip
+
+
+def _number_in(table: EventsTable | None) -> Callable[[str], int]:
+    """The number of an app transaction, 0 where there was none yet."""
+    return lambda name: (table.transaction(name) or 0) if table is not None else 0
+
+
+def _counts(asked: Callable[[str], int], pairs: Iterable[Pair]) -> dict[Pair, Counter[str]]:
+    """The running counts of those of whom anything was read: each asking costs a fraction of a millisecond or more."""
+    found: dict[Pair, Counter[str]] = {}
+    for pair in pairs:
+        if read := asked(count_name(*pair, "read")):
+            found[pair] = Counter({"read": read, **{term: asked(count_name(*pair, term)) for term in _COUNTED_TERMS}})
     return found
 
 
 def _rows(books: Books) -> Counter[Pair]:
+    """The rows of the table whose landing is complete."""
     if books.table is None or not books.table.files():
         return Counter()
-    names = ("platform", "source", "writer", "sequence") if books.partial else ("platform", "source")
+    names = ("platform", "source", *(("writer", "sequence") if books.partial else ()))
     query = (
         f"SELECT coalesce(platform, ''), coalesce(source, ''), count(*) FROM ({books.rows(*names)})"
         f" WHERE {books.is_settled()} GROUP BY ALL"
     )
     with books.connection() as connection:
         return Counter({(platform, source): count for platform, source, count in fetched(connection, query)})
-
-
-def fetched(connection: Connection, query: str) -> list[tuple[Any, ...]]:
-    """All rows of a short answer."""
-    return connection.execute(query).fetchall()
 
 
 def _waiting(reader: SegmentReader, positions: Mapping[str, int]) -> Counter[Pair]:
@@ -182,14 +182,16 @@ def _waiting(reader: SegmentReader, positions: Mapping[str, int]) -> Counter[Pai
         while after < upto:
             pieces = reader.read_payloads(writer, after=after, bytes_max=_PIECE_BYTES, records_max=_PIECE_RECORDS)
             if not pieces:
-                break  # gone, having landed since
+                break  # removed, having landed since
             for piece in pieces:
-                found += _pairs_in(piece.lines, count=piece.count)
+                found += pairs_in(piece.lines, count=piece.count)
             after = pieces[-1].last
+    reader.close()
     return found
 
 
-def _pairs_in(lines: bytes, *, count: int) -> Counter[Pair]:
+def pairs_in(lines: bytes, *, count: int) -> Counter[Pair]:
+    """How many of these `count` records, each ended by a newline, are of which platform and source. A million take a second."""
     found = Counter(_HEAD.findall(b"\n" + lines))
     if found.total() == count:
         return Counter({(platform.decode(), source.decode()): number for (platform, source), number in found.items()})

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from footfall.clock import ManualClock
 from footfall.errors import LakeConflictError, LakeOwnedError
@@ -44,13 +44,13 @@ def started(target: Callable[..., None], *arguments: object) -> ForkServerProces
     return process
 
 
-def barrier(parties: int) -> object:
+def barrier(parties: int) -> Any:
     """For `racing_lander`."""
     return _context.Barrier(parties, timeout=60)
 
 
-def queue() -> object:
-    """For `racing_lander`."""
+def queue() -> Any:
+    """For `racing_lander` and `owning_lander`."""
     return _context.SimpleQueue()
 
 
@@ -69,33 +69,28 @@ def dying_lander(plan: Plan) -> None:
         pass
 
 
-def racing_lander(plan: Plan, start: object, outcomes: object) -> None:
-    """Lands one batch without owning the lake; commits when all others are ready to. Tells "landed" or "conflict"."""
-    waits = [0]
-
-    def at(step: str) -> None:
-        if step == "commit" and not waits[0]:
-            waits[0] = 1
-            start.wait()  # type: ignore[attr-defined]
-
-    lander = _lander(plan, at)
-    start.wait()  # type: ignore[attr-defined]  # making a lander empties the staging directory: nobody must be in it yet
-    try:
-        lander.land()
-    except LakeConflictError:
-        outcomes.put("conflict")  # type: ignore[attr-defined]
-    else:
-        outcomes.put("landed")  # type: ignore[attr-defined]
+def racing_lander(plan: Plan, races: int, start: Any, outcomes: Any) -> None:
+    """Lands so many batches without owning the lake, each commit at the moment when the others are ready for theirs too. Tells
+    of each batch "landed" or "conflict"."""
+    lander = _lander(plan, lambda step: start.wait() if step == "commit" else None)
+    for _ in range(races):
+        start.wait()  # making a lander empties the staging directory, and a loser must not look before the winner is done
+        try:
+            lander.land()
+        except LakeConflictError:
+            outcomes.put("conflict")
+        else:
+            outcomes.put("landed")
 
 
-def owning_lander(plan: Plan, outcomes: object) -> None:
+def owning_lander(plan: Plan, outcomes: Any) -> None:
     """Lands under the lock, or tells that it is not to be had."""
     try:
         with owned_lake(plan.data, _volume(plan)):
             _lander(plan, lambda _: None).land()
-            outcomes.put("landed")  # type: ignore[attr-defined]
+            outcomes.put("landed")
     except LakeOwnedError:
-        outcomes.put("owned")  # type: ignore[attr-defined]
+        outcomes.put("owned")
 
 
 def _lander(plan: Plan, at: Callable[[str], None]) -> Lander:

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from footfall.clock import ManualClock
 from footfall.log.reader import SegmentReader, merge_by
 from footfall.log.retention import remove_sealed
+from footfall.log.rewriting import rewrite_records
 from footfall.log.segments import SegmentWriter
 from footfall.log.verify import verify
 from tests.unit.log.crash_disk import CrashDisk
@@ -63,6 +64,29 @@ class LogModel(RuleBasedStateMachine):
         self._open()
 
     @rule()
+    def seal_when_asked(self) -> None:
+        if "seal" not in self.disk.names(TREE / "w0"):  # a power cut may bring an old request back
+            self.disk.close(self.disk.create(TREE / "w0" / "seal"))
+        if self.writer.seal_if_asked():
+            self.durable = len(self.written)
+        assert not self.writer.seal_if_asked()
+
+    @rule(upto=st.integers(0, 60))
+    def rewrite(self, upto: int) -> None:
+        """Whatever is sealed, up to there, gets a letter more; the newest segment may not be sealed."""
+        done = rewrite_records(TREE / "w0", change=lambda bodies: [body + b"r" for body in bodies], upto=upto, disk=self.disk)
+        for sequence in range(self.oldest, self.oldest + done.records):
+            self.written[sequence - 1] += b"r"
+        assert done.damages == ()
+
+    @rule(bytes_max=st.integers(0, 900), records_max=st.integers(0, 9))
+    def read_by_the_payload(self, bytes_max: int, records_max: int) -> None:
+        for payload in self.reader.read_payloads("w0", after=self.position, bytes_max=bytes_max, records_max=records_max):
+            assert payload.first == max(self.position + 1, self.oldest)
+            assert payload.lines == b"".join(body + b"\n" for body in self.written[payload.first - 1 : payload.last])
+            self.position = payload.last
+
+    @rule()
     def kill(self) -> None:
         self.disk = self.disk.kill()
         self._open()
@@ -94,6 +118,8 @@ class LogModel(RuleBasedStateMachine):
         records = list(merge_by([self.reader], key=lambda record: record.sequence))
         assert [record.body for record in records] == self.written[self.oldest - 1 : self.durable]
         assert verify(TREE, disk=self.disk).is_sound
+        waiting = max(0, self.durable - max(self.position, self.oldest - 1))
+        assert self.reader.count_after({"w0": self.position}) == {"w0": waiting}
 
 
 TestLogModel = LogModel.TestCase
