@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import psutil
 
@@ -22,6 +22,9 @@ from footfall.cli.ledger import ledger_of
 from footfall.cli.settings import load
 from footfall.log.verify import verify
 from footfall.registry.store import Registry
+
+if TYPE_CHECKING:
+    from footfall.lake.ledger import Ledger
 
 COMMAND = (sys.executable, "-m", "footfall")
 START_TIMEOUT_S = 30.0
@@ -219,11 +222,15 @@ class Footfall:
             report = verify(self.data / "log" / mode)
             assert report.is_sound, report
 
+    def ledger(self, *, verify: bool = False) -> Ledger:
+        """What `footfall ledger` tells, in a tenth of the time."""
+        return ledger_of(self.data, load(file=None, data=self.data, environment=self.settings), verify=verify)
+
     def check_ledger(self) -> None:
         """Every event that was accepted is somewhere, once, as far as the data directory tells; running or not."""
         if self.imbalance or not self.data.exists():
             return
-        ledger = ledger_of(self.data, load(file=None, data=self.data, environment=self.settings), verify=True)
+        ledger = self.ledger(verify=True)
         differences = {pair: terms.numbers() for pair, terms in ledger.lines.items() if terms.difference}
         assert ledger.balanced, (differences, [check for check in ledger.checks or () if not check.ok])
 

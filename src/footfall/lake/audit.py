@@ -155,9 +155,8 @@ def _read_as_logged(books: Books) -> Check:
     held = books.reader.count_after({})
     behind = books.reader.count_after(books.positions)  # later, so never too few
     landed = sum(held.values()) - sum(behind.get(writer, 0) for writer in held)
-    whole = before == books.reader.durable() and all(
-        held.get(writer, 0) == last >= books.positions.get(writer, 0) for writer, last in before.items()
-    )
+    complete = [held.get(writer, 0) == last >= books.positions.get(writer, 0) for writer, last in before.items()]
+    whole = bool(complete) and all(complete) and before == books.reader.durable()
     ok = books.read == landed if whole else books.read >= landed
     rest = "" if whole else " at least; the log goes on, or its oldest segments are gone"
     return Check(check="read_as_logged", ok=ok, detail=f"{books.read:,} records read, {landed:,} in the log up to there{rest}")

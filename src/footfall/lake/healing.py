@@ -96,8 +96,10 @@ def heal(volume: Volume, *, log: Path | None = None) -> Healed:
     broken_at = _replay(volume.root, state, versions)
     moved = [name for name in names if (match := _VERSIONED(name)) and int(match[1]) >= broken_at]
     moved += [name for name in spoilt if name not in moved]
-    if moved:
-        _require_whole(volume.root, state, whole=broken_at > max(versions, default=-1))
+    if versions and state.version < 0 and min(versions) > 0:
+        raise _damaged(volume.root, "it has no whole checkpoint, and its log does not begin at 0")
+    _require_files(volume.root, state)
+    if any(_ENTRY(name) for name in moved):
         _require_log_holds(volume.root, state, log)
     if _LAST_CHECKPOINT in names and not _points_at(directory, set(checkpoints.values()) - set(moved)):
         moved.append(_LAST_CHECKPOINT)
@@ -138,7 +140,7 @@ def _read_checkpoint(path: Path, version: int) -> _State | None:
     rows = f"read_parquet({literal(str(path))})"
     try:
         with connected(temporary=None, threads=1) as connection:
-            connection.execute(f"SELECT bit_xor(hash(row)) FROM {rows} AS row").fetchall()
+            connection.execute(f"SELECT bit_xor(hash(line)) FROM {rows} AS line").fetchall()
             files = connection.execute(f"SELECT add.path, add.size FROM {rows} WHERE add.path IS NOT NULL").fetchall()
             moved = connection.execute(f"SELECT txn.appId, txn.version FROM {rows} WHERE txn.appId IS NOT NULL").fetchall()
     except duckdb.Error:
@@ -235,32 +237,41 @@ def _points_at(directory: Path, checkpoints: Iterable[str]) -> bool:
 # -- what healing must not lose
 
 
-def _require_whole(root: Path, state: _State, *, whole: bool) -> None:
-    if whole:
-        return  # only checkpoints are put aside: the table stays as it is
-    missing = [path for path, size in state.files.items() if not _is_whole(root / path, size)]
+def _require_files(root: Path, state: _State) -> None:
+    missing = [path for path, size in state.files.items() if not _has_size(root / path, size)]
     if missing:
-        raise LakeError(
-            f"the table {root} is damaged: {len(missing)} data file(s) of its last whole version {state.version} are missing or"
-            f" short, such as {missing[0]}; bring the table back from a backup. Nothing was changed"
-        )
+        raise _damaged(root, f"{len(missing)} data file(s) are missing or of another size, such as {missing[0]}")
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def _require_log_holds(root: Path, state: _State, log: Path | None) -> None:
     for writer, base in _bases(log):
         position = state.positions.get(position_name(writer), 0)
         if base > position + 1:
-            raise LakeError(
-                f"the table {root} is damaged: whole up to version {state.version}, which has the events of {writer} up to"
-                f" {position}, but the log holds them from {base} on only; bring the table back from a backup. Nothing was changed"
+            raise _damaged(
+                root,
+                f"it is whole up to version {state.version}, which has the events of {writer} up to {position},"
+                f" but the log holds them from {base} on only",
             )
+
+
+def _damaged(root: Path, what: str) -> LakeError:
+    return LakeError(f"the table {root} is damaged beyond its end: {what}; bring it back from a backup. Nothing was changed")
 
 
 def _bases(log: Path | None) -> Iterator[tuple[str, int]]:
     """Each writer of the tree, and the sequence its oldest segment begins with."""
     disk = Disk()
-    for writer in writers_of(disk, log) if log is not None else ():
-        segments = list_segments(disk, log / writer).segments if log is not None else ()
+    if log is None:
+        return
+    for writer in writers_of(disk, log):
+        segments = list_segments(disk, log / writer).segments
         if segments:
             yield writer, segments[0].base
 

@@ -53,7 +53,13 @@ logger = logging.getLogger("footfall.lander")
 STAGING_NAME: Final = "lake-staging"
 PARTITIONS_MAX: Final = 400
 """Of one commit: 1,000 in one cost 0.25 s, 10,000 1.6 s and 520 MB."""
-_POISONOUS: Final = (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.OutOfRangeException)
+
+
+class _RowMissingError(Exception):
+    """A line made no row, and nothing was raised: DuckDB passes over blank ones."""
+
+
+_POISONOUS: Final = (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.OutOfRangeException, _RowMissingError)
 _PARTITIONS: Final = (
     "SELECT platform, event_date, count(*), epoch_ms(max(timestamp)) - epoch_ms(min(timestamp))"
     " FROM batch GROUP BY ALL ORDER BY ALL"
@@ -208,12 +214,19 @@ class Lander:
         return path
 
     def _read(self, statement: str, staged: Path, runs: Sequence[Run]) -> None:
-        """Consumes `staged`."""
+        """Consumes `staged`. All of it or nothing: positions are told by the number of the line, so each must make a row."""
         today = datetime.datetime.fromtimestamp(self._clock.now_ms() / 1000, tz=datetime.UTC).date()
+        self._connection.execute("BEGIN")
         try:
-            self._connection.execute(f"{statement} {read_staged(staged, runs, today=today)}")
+            ((rows,),) = self._rows(f"{statement} {read_staged(staged, runs, today=today)}")
+            if rows != sum(run.records for run in runs):
+                raise _RowMissingError("a blank line is no record")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
         finally:
             staged.unlink()
+        self._connection.execute("COMMIT")
 
     # -- compare
 

@@ -6,7 +6,7 @@ import hmac
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -77,10 +77,13 @@ appends = st.tuples(st.sampled_from(["w0", "w1", "import-x"]), st.lists(records(
 rounds = st.tuples(st.lists(appends, min_size=1, max_size=4), st.lists(gone(), max_size=1), st.integers(1, 20), st.integers(0, 3))
 
 
-@given(st.lists(rounds, min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_the_table_is_what_the_model_says(story: list[tuple[list[tuple[str, list[bytes]]], list[Gone], int, int]]) -> None:
-    """Over several writers, batch sizes, landers and landing days, with repeats, missing ids, poison and erasures between."""
+Story: TypeAlias = "list[tuple[list[tuple[str, list[bytes]]], list[Gone], int, int]]"
+"""Rounds: what is appended, who is erased, how many events a batch holds, and how many days have passed."""
+stories = st.lists(rounds, min_size=1, max_size=4)
+
+
+def tell(story: Story) -> None:
+    """Lands round after round, and compares table and books with the model in the end."""
     with tempfile.TemporaryDirectory() as directory:
         stage, model, erasures = Stage(Path(directory)), Model(), list[Gone]()
         for round_appends, more_gone, batch_events_max, days in story:
@@ -93,3 +96,10 @@ def test_the_table_is_what_the_model_says(story: list[tuple[list[tuple[str, list
                     model.take(writer, sequence, body, gone=lambda seen: any(person.covers(seen) for person in erasures))
             stage.land(settings=LakeSettings(batch_events_max=batch_events_max))
         model.require_equal(stage)
+
+
+@given(stories)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_table_is_what_the_model_says(story: Story) -> None:
+    """Over several writers, batch sizes, landers and landing days, with repeats, missing ids, poison and erasures between."""
+    tell(story)

@@ -140,6 +140,15 @@ def test_it_balances_after_old_segments_of_the_log_are_gone(stage: Stage) -> Non
     assert (ledger.balanced, broken(ledger)) == (True, {})
 
 
+def test_a_table_without_its_log_balances(stage: Stage) -> None:
+    """As somebody has it who restored the table alone."""
+    landed_five(stage)
+    shutil.rmtree(stage.data / "log")
+    ledger = look(stage)
+    assert ledger.lines[API] == Terms(accepted=5, landed=5)
+    assert (ledger.balanced, broken(ledger)) == (True, {})
+
+
 # -- what must not go unnoticed
 
 
