@@ -29,6 +29,7 @@ from footfall.client.web import settings as web
 from footfall.console.metrics import METRICS
 from footfall.errors import GRPC_CODES, FootfallError
 from footfall.events import bounds, golive, quality, schema, violations
+from footfall.lake import schema as lake_schema
 from footfall.server import answers, openapi
 from footfall.server.inflate import InflateError
 from footfall.server.settings import LimitSettings
@@ -299,6 +300,48 @@ def cases() -> str:
     return table("Case", "What to do in the shop", rows=[(f"`{name}`", golive.DESCRIPTIONS[name]) for name in golive.CASES])
 
 
+# -- the table of events
+
+
+def events_table() -> str:
+    """Every column, its nested members below it."""
+    rows = [
+        (f"`{column.name}`", _table_type(column.type), _delta_name(column.type), column.description, str(column.since))
+        for column in lake_schema.COLUMNS
+    ]
+    return table("Column", "Type in SQL", "Type in Delta", "What it is", "Since", rows=rows)
+
+
+def events_structs() -> str:
+    """What the structs of the table hold."""
+    tables = []
+    for column in lake_schema.COLUMNS:
+        kind = column.type[0] if isinstance(column.type, list) else column.type
+        if isinstance(kind, dict) and kind != lake_schema.MONEY:
+            members = [(f"`{name}`", _table_type(inner), _delta_name(inner)) for name, inner in kind.items()]
+            each = "each of " if isinstance(column.type, list) else ""
+            tables.append(f"**{each}`{column.name}`**\n\n" + table("Member", "Type in SQL", "Type in Delta", rows=members))
+    money = [(f"`{name}`", _table_type(inner), _delta_name(inner)) for name, inner in lake_schema.MONEY.items()]
+    tables.append("**money**\n\n" + table("Member", "Type in SQL", "Type in Delta", rows=money))
+    return "\n\n".join(tables)
+
+
+def _table_type(kind: Any) -> str:
+    if kind == lake_schema.MONEY:
+        return "`STRUCT`: money"
+    if isinstance(kind, dict):
+        return "`STRUCT`, below"
+    if isinstance(kind, list):
+        return "`STRUCT[]`, below"
+    return f"`{lake_schema.duckdb_type(kind)}`"
+
+
+def _delta_name(kind: Any) -> str:
+    if isinstance(kind, dict):
+        return "`struct`"
+    return "`array<struct>`" if isinstance(kind, list) else f"`{kind}`"
+
+
 # -- metrics
 
 
@@ -363,6 +406,8 @@ PARTS: Final[dict[str, Callable[..., str]]] = {
     "command_list": command_list,
     "commands": commands,
     "errors": errors,
+    "events_structs": events_structs,
+    "events_table": events_table,
     "example": example,
     "exports": exports,
     "limits": limits,

@@ -16,7 +16,7 @@ from footfall.lake.landing import Persons
 from tests.contract.lake.landing_process import STEPS, Plan, dying_lander, started
 from tests.contract.lake.stage import NOW_MS, Model, Stage
 from tests.contract.lake.test_landing import hide_poison
-from tests.contract.lake.test_landing_killed import fill, history, kill_and_finish, race
+from tests.contract.lake.test_landing_killed import fill, history, race
 from tests.contract.lake.test_landing_model import PEPPER, Gone, Story, stories, tell
 
 pytestmark = pytest.mark.torture
@@ -40,8 +40,8 @@ def test_fifty_deaths_before_each_step(tmp_path: Path, step: str) -> None:
     while deaths < RUNS:
         fill(stage, chance, records=120)
         for _ in range(chance.choice([1, 1, 2])):
-            plan = Plan(stage.data, batch_events_max=chance.choice([20, 40, 90]), die_before=step, die_at=chance.choice([1, 1, 2, 3]))
-            lander = started(dying_lander, plan)
+            size, die_at = chance.choice([20, 40, 90]), chance.choice([1, 1, 2, 3])
+            lander = started(dying_lander, Plan(stage.data, batch_events_max=size, die_before=step, die_at=die_at))
             lander.join(60)
             assert lander.exitcode in (0, -signal.SIGKILL)  # 0: the step was not reached so often
             deaths += lander.exitcode != 0

@@ -12,8 +12,9 @@ from threading import Event
 
 from footfall.cli.data import REGISTRY_NAME
 from footfall.clock import SystemClock
+from footfall.lake.erasing import Erasing, Reach, erase_pending
 from footfall.lake.landing import Persons
-from footfall.lake.running import Chore, Parts, Progress, RunningLander
+from footfall.lake.running import Chore, Parts, Progress, RunningLander, opened_lander
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import EventsTable
 from footfall.registry.store import Registry
@@ -26,7 +27,7 @@ def lander_parts(data: Path, settings: LakeSettings) -> Iterator[Parts]:
         persons = _Persons(registry)
 
         def chores(table: EventsTable) -> list[Chore]:
-            return []
+            return [Erasing(_reach(data, table, settings, registry))]
 
         yield Parts(data=data, settings=settings, clock=SystemClock(), persons=persons, chores=chores)
 
@@ -37,9 +38,20 @@ def run_lander(data: Path, settings: LakeSettings, *, stop: Event, tell: Callabl
         RunningLander(parts, stop=stop, tell=tell).run()
 
 
+def erase_now(data: Path, settings: LakeSettings, registry: Registry) -> None:
+    """Carries out every pending erasure. Raises LakeOwnedError where another process owns the lake, LakeError with what could not
+    be done: all stays pending then."""
+    with lander_parts(data, settings) as parts, opened_lander(parts) as (_, table):
+        erase_pending(_reach(data, table, settings, registry))
+
+
 def has_registry(data: Path) -> bool:
     """Whether anything can have been accepted here."""
     return (data / REGISTRY_NAME).exists()
+
+
+def _reach(data: Path, table: EventsTable, settings: LakeSettings, registry: Registry) -> Reach:
+    return Reach(data=data, table=table, settings=settings, registry=registry, clock=SystemClock())
 
 
 class _Persons:

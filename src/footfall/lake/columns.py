@@ -97,9 +97,7 @@ def _moment(milliseconds: str) -> str:
 _IDENTIFIER_KIND: Final = f"CASE {' '.join(f'WHEN {path} IS NOT NULL THEN {name!r}' for name, path in _IDENTIFIERS.items())} END"
 # An erased record has no time; of any other the time, and a platform that can be a partition, are what makes it a row.
 _HAPPENED: Final = _moment("(CASE WHEN event.erased THEN 0 ELSE event.timestamp END)")
-_PLATFORM: Final = (
-    "CASE WHEN regexp_full_match(platform, '[A-Z][A-Z0-9_]{0,127}') THEN platform ELSE error('no platform id') END"
-)
+_PLATFORM: Final = "CASE WHEN regexp_full_match(platform, '[A-Z][A-Z0-9_]{0,127}') THEN platform ELSE error('no platform id') END"
 _SPECIAL: Final = {
     "platform": _PLATFORM,
     "event_date": partition_date(f"({_HAPPENED})", "$today"),

@@ -12,19 +12,19 @@ its end is not imported again unless asked to, and then through another writer: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from footfall.errors import InvalidEventError, LakeError, Violation
-from footfall.events.intake import read_batch
-from footfall.events.violations import refusal
+from footfall.errors import LakeError
 from footfall.lake.engine import connected
 from footfall.lake.importing_books import (
     IMPORTS_NAME,
+    PROGRESS_NAME,
     REFUSED_NAME,
     Books,
     ImportState,
@@ -37,26 +37,18 @@ from footfall.lake.importing_books import (
 from footfall.lake.importing_csv import CsvSource
 from footfall.lake.importing_landing import STALL_S, Landing
 from footfall.lake.importing_parquet import ParquetSource
-from footfall.lake.importing_sources import FORMATS, LinesSource, Slice, Source, SourceError, format_of
+from footfall.lake.importing_sources import FORMATS, LinesSource, Source, SourceError, format_of
+from footfall.lake.importing_writing import SOURCE, Writing
 from footfall.lake.opening import open_table
 from footfall.lake.quarantine import Quarantine
 from footfall.lake.running import Parts
 from footfall.lake.scan import literal, select_events
 from footfall.lake.table import EventsTable, count_name
 from footfall.log.disk import Disk, remove_if_there
-from footfall.log.reader import SegmentReader
 from footfall.log.segments import SegmentWriter
 
-SOURCE: Final = "import"
-EVENT_BYTES_MAX: Final = 256 * 1024
-"""As for an event of a batch that comes over HTTP."""
-_SYNC_RECORDS: Final = 20_000
-"""Between two syncs: a few milliseconds for every 100."""
-_GROUP_BYTES: Final = 16 << 20
-"""Of records in one group of the log; a slice may come to more, where paths of unknown members are long."""
 _DIGEST_CHARS: Final = 12
 _HASH_BYTES: Final = 1 << 20
-_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 class Importing(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +64,10 @@ class Importing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How an import gets on. `bytes_read` is of the file, about; `landed` counts its records that are in the table or dropped."""
+    """How an import gets on: `bytes_read` of the file, about; `landed` of its records are in the table, or were dropped."""
 
-    stage: str
-    """`reading` or `landing`"""
+    is_read: bool
+    """whether all is in the log by now"""
     bytes_read: int
     rows: int
     accepted: int
@@ -83,25 +75,12 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one file. `finished_before` is when it had been imported already (Unix milliseconds), None for now."""
+    """What came of one file. `finished_before` is when it had been imported already (Unix milliseconds); None: only now."""
 
     file: str
     tally: Tally
     refused_file: str | None
     finished_before: int | None = None
-
-
-class _Record(msgspec.Struct, frozen=True, gc=False):
-    """A line of the log, as the server writes it; gc=False, since it lives for one slice."""
-
-    platform: str
-    mode: str
-    received_at: int
-    source: str
-    event: object
-
-
-Tell = Callable[[Progress], None]
 
 
 def open_source(path: Path, *, name: str, format: str | None = None, mapping: str | None = None) -> Source:  # noqa: A002
@@ -111,11 +90,13 @@ def open_source(path: Path, *, name: str, format: str | None = None, mapping: st
         raise SourceError(f"{name}: its name does not tell what it is; say --format {'|'.join(FORMATS)}")
     if path.is_dir():
         raise SourceError(f"{name} is a directory; name the files in it")
-    if kind == "ndjson":
-        if mapping is not None:
-            raise SourceError(f"{name}: a mapping is for columns, and lines of JSON have none")
-        return LinesSource(path, name=name)
-    return (ParquetSource if kind == "parquet" else CsvSource)(path, name=name, mapping=mapping)
+    if kind == "parquet":
+        return ParquetSource(path, name=name, mapping=mapping)
+    if kind == "csv":
+        return CsvSource(path, name=name, mapping=mapping)
+    if mapping is not None:
+        raise SourceError(f"{name}: a mapping is for columns, and lines of JSON have none")
+    return LinesSource(path, name=name)
 
 
 def import_source(
@@ -125,7 +106,7 @@ def import_source(
     importing: Importing,
     again: bool = False,
     refused_file: Path | None = None,
-    tell: Tell = lambda _: None,
+    tell: Callable[[Progress], None] = lambda _: None,
 ) -> Imported:
     """Imports one file into the table, and returns when all of it is there.
 
@@ -133,18 +114,18 @@ def import_source(
     directory. Raises SourceError for the file's faults, LogError, LakeError and OSError; calling again goes on then.
     """
     content = _content_digest(source)
-    for count in range(1 << 16):
+    count = 0
+    while True:
         digest = hashlib.sha256(f"{platform}\n{count}\n{content}".encode()).hexdigest()
         directory = importing.lander.data / IMPORTS_NAME / digest[:_DIGEST_CHARS]
         with held(directory, name=source.name):
             state = _known_state(directory, digest)
-            if state is not None and state.is_over and again:
-                continue
-            if state is not None and state.is_over:
+            if state is None or not state.is_over:
+                run = _Run(source, directory, importing, tell=tell)
+                return run.see_through(state or run.begin(platform, digest), refused_file=refused_file)
+            if not again:
                 return _imported_before(state, source)
-            run = _Run(source, directory, importing, refused_file=refused_file, tell=tell)
-            return run.see_through(state or run.begin(platform, digest))
-    raise SourceError(f"{source.name} was imported too often")
+        count += 1
 
 
 def _known_state(directory: Path, digest: str) -> ImportState | None:
@@ -168,7 +149,7 @@ def _imported_before(state: ImportState, source: Source) -> Imported:
 def _abandoned(source: Source) -> LakeError:
     return LakeError(
         f"{source.name}: an earlier import of it ended midway, and its records have left the log since; --again imports the whole"
-        " file (rows with an id count once, rows without one that had landed come twice)"
+        " file (rows with an id count once, rows without one that had landed count twice)"
     )
 
 
@@ -185,77 +166,140 @@ def _content_digest(source: Source) -> str:
 class _Run:
     """One file, from wherever it is to the end. The caller holds the import's directory."""
 
-    def __init__(self, source: Source, directory: Path, importing: Importing, *, refused_file: Path | None, tell: Tell) -> None:
+    def __init__(self, source: Source, directory: Path, importing: Importing, *, tell: Callable[[Progress], None]) -> None:
         self._source = source
         self._directory = directory
         self._importing = importing
         self._parts = importing.lander
-        self._refused_file = refused_file
         self._tell = tell
-        self._tree = importing.lander.data / "log" / "live"
 
     def begin(self, platform: str, digest: str) -> ImportState:
-        status = self._source.path.stat()
         state = ImportState(
-            writer=f"import-{digest[:_DIGEST_CHARS]}", digest=digest, platform=platform, file=self._source.name,
-            bytes_count=status.st_size, started_at=self._parts.clock.now_ms(), ahead_ms_max=self._importing.ahead_ms_max,
-            gone_before=_gone(self._table(), platform),
-        )  # fmt: skip
+            writer=f"import-{digest[:_DIGEST_CHARS]}",
+            digest=digest,
+            platform=platform,
+            file=self._source.name,
+            bytes_count=self._source.path.stat().st_size,
+            started_at=self._parts.clock.now_ms(),
+            ahead_ms_max=self._importing.ahead_ms_max,
+            erased_before=_erased(self._table(), platform),
+        )
         write_state(self._directory, state)
         return state
 
-    def see_through(self, state: ImportState) -> Imported:
+    def see_through(self, state: ImportState, *, refused_file: Path | None) -> Imported:
         landing = Landing(self._parts, writer=state.writer)
+        landing.start()
         try:
             if state.last is None:
-                landing.start()
                 state = self._written(state, landing)
-            else:
-                landing.start()
-                landing.end(state.last)
+            assert state.last is not None  # noqa: S101 - told to the type checker
             if state.tally.accepted:
-                landing.wait(lambda: self._told("landing", state, landing), stall_s=self._importing.stall_s)
+                landing.end(state.last)
+                landing.wait(lambda: self._tell_landing(state, landing), stall_s=self._importing.stall_s)
         except BaseException as error:
             landing.stop(at_once=isinstance(error, KeyboardInterrupt))
             raise
         landing.stop()
-        return self._finished(state)
-
-    # -- into the log
+        return self._finished(state, refused_file)
 
     def _written(self, state: ImportState, landing: Landing) -> ImportState:
         """Writes what the log does not have yet; the state says so in the end, durably."""
-        before = self._source.path.stat()
-        with SegmentWriter.open(self._tree, writer=state.writer, **self._importing.log_options) as writer:
-            if self._position(state) > writer.last:
+        tree = self._parts.data / "log" / "live"
+        table = self._table()
+        position = table.position(state.writer) if table is not None else 0
+        looked = self._source.path.stat()
+        with SegmentWriter.open(tree, writer=state.writer, **self._importing.log_options) as writer:
+            if position > writer.last:
                 write_state(self._directory, msgspec.structs.replace(state, abandoned=True))
                 raise _abandoned(self._source)
-            with _opened_books(self._directory) as books:
-                mark = _Writing(self, state, writer, books, landing).run()
-            last = writer.sync()
-        after = self._source.path.stat()
-        if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-            raise SourceError(f"{self._source.name} was changed while it was imported; part of it is imported now")
+            with closing(Books(self._directory)) as books:
+                writing = Writing(
+                    self._source, state, writer=writer, books=books,
+                    on_durable=landing.durable, on_mark=lambda mark: self._tell_reading(mark, landing),
+                )  # fmt: skip
+                mark = writing.run(tree, position=position)
+            last = writer.last
+        now = self._source.path.stat()
+        if (looked.st_mtime_ns, looked.st_size) != (now.st_mtime_ns, now.st_size):
+            raise SourceError(f"{self._source.name} was changed while it was imported: a part of it is imported now")
         tally = Tally(rows=mark.rows, accepted=mark.accepted, refused=mark.refused)
         state = msgspec.structs.replace(state, last=last, tally=tally)
         write_state(self._directory, state)
-        landing.end(last)
         return state
 
-    def slices(self, state: ImportState, mark: Mark, landing: Landing) -> Iterator[tuple[Slice, list[Any]]]:
-        """What is left of the file, judged."""
-        for found in self._source.slices(mark.place):
-            judged = read_batch(
-                found.bodies, now_ms=state.started_at, bytes_max=EVENT_BYTES_MAX, ahead_ms_max=state.ahead_ms_max
-            )
-            for index, fault in found.faults.items():
-                judged[index] = InvalidEventError("the row is no event", (Violation("", fault, "malformed_row"),))
-            yield found, judged
+    # -- the end
 
-    def tell(self, mark: Mark, landing: Landing) -> None:
+    def _finished(self, state: ImportState, refused_file: Path | None) -> Imported:
+        refused = self._keep_refused(state, refused_file)
+        state = msgspec.structs.replace(
+            state, tally=self._landed(state), finished_at=self._parts.clock.now_ms(), refused_file=refused
+        )
+        write_state(self._directory, state)
+        remove_if_there(Disk(), self._directory / PROGRESS_NAME)
+        return Imported(file=self._source.name, tally=state.tally, refused_file=refused)
+
+    def _landed(self, state: ImportState) -> Tally:
+        """What became of the accepted. Those in the table and in quarantine are counted; erased are those that the lander
+        dropped since the import began, which another import at the same time would add to; what is left were repeats."""
+        table = self._table()
+        tally = state.tally
+        if table is None or not tally.accepted:
+            return tally
+        landed = _rows_of(table, state)
+        poisons = Quarantine(self._parts.data).poisons()
+        quarantined = sum(1 for poison in poisons if poison.writer == state.writer)
+        left = max(0, tally.accepted - landed - quarantined)
+        erased = min(left, _erased(table, state.platform) - state.erased_before)
+        return msgspec.structs.replace(
+            tally, landed=landed, quarantined=quarantined, erased=erased, repeated=left - erased
+        )  # fmt: skip
+
+    def _keep_refused(self, state: ImportState, wanted: Path | None) -> str | None:
+        own = self._directory / REFUSED_NAME
+        if not state.tally.refused:
+            remove_if_there(Disk(), own)
+            return None
+        if wanted is None:
+            return str(own)
+        shutil.copyfile(own, wanted)
+        remove_if_there(Disk(), own)  # personal data: in one place, not in two
+        return str(wanted)
+
+    # -- telling
+
+    def _tell_reading(self, mark: Mark, landing: Landing) -> None:
+        landed = mark.accepted - (mark.sequence - landing.position)
         self._tell(
             Progress(
-                stage="reading", bytes_read=self._source.bytes_read, rows=mark.rows, accepted=mark.accepted,
-                landed=max(0, mark.accepted - max(0, mark.sequence - landing.position)),
+                is_read=False, bytes_read=self._source.bytes_read, rows=mark.rows, accepted=mark.accepted, landed=max(0, landed)
             )
         )  # fmt: skip
+
+    def _tell_landing(self, state: ImportState, landing: Landing) -> None:
+        landed = state.tally.accepted - ((state.last or 0) - landing.position)
+        self._tell(
+            Progress(
+                is_read=True, bytes_read=state.bytes_count, rows=state.tally.rows, accepted=state.tally.accepted,
+                landed=max(0, landed),
+            )
+        )  # fmt: skip
+
+    def _table(self) -> EventsTable | None:
+        return open_table(self._parts.data, self._parts.settings)
+
+
+def _rows_of(table: EventsTable, state: ImportState) -> int:
+    """Rows of this import's writer. Other writers' row groups are passed over by their statistics."""
+    files = [file for file in table.files().values() if file.platform == state.platform]
+    rows = select_events(files, locate=table.volume.locate, names=("writer",))
+    with connected(temporary=None, threads=1, filesystem=table.volume.filesystem) as connection:
+        query = f"SELECT count(*) FROM ({rows}) WHERE writer = {literal(state.writer)}"
+        return int(connection.execute(query).fetchall()[0][0])
+
+
+def _erased(table: EventsTable | None, platform: str) -> int:
+    """Events of imports to this platform that the lander dropped so far, or retention took, as the table counts them."""
+    if table is None:
+        return 0
+    return sum(table.transaction(count_name(platform, SOURCE, term)) or 0 for term in ("erased", "expired"))

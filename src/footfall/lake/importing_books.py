@@ -56,8 +56,8 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int
     """the `received_at` of all its records, and the time by which `timestamp` is judged"""
     ahead_ms_max: int
-    gone_before: int
-    """events of imports to this platform that the lander had dropped before, as those of erased persons"""
+    erased_before: int
+    """events of imports to this platform that had been dropped by then, as those of erased persons"""
     last: int | None = None
     """the sequence of its last record; None until all are written"""
     tally: Tally = Tally()

@@ -67,19 +67,24 @@ def choices_of(columns: Sequence[str], mapping: str | None, *, name: str) -> dic
 
 
 def tree_of(choices: Mapping[Path, Choice], *, name: str) -> Tree:
-    """The same as a tree. Raises SourceError where one path leads through the end of another."""
+    """The same as a tree. Raises SourceError where one path leads through the end of another, or a member is list and object."""
     tree: Tree = {}
     for path, choice in choices.items():
         place = tree
         for part in path[:-1]:
             below = place.setdefault(part, {})
-            if isinstance(below, (Column, Constant)):
+            if isinstance(below, (Column, Constant)) or not _fits(part, place):
                 raise _clash(name, path)
             place = below
-        if path[-1] in place:
+        if path[-1] in place or not _fits(path[-1], place):
             raise _clash(name, path)
         place[path[-1]] = choice
     return tree
+
+
+def _fits(part: str | int, place: Tree) -> bool:
+    """Whether all of them are names, or all are places."""
+    return all(isinstance(part, int) == isinstance(other, int) for other in place)
 
 
 def spelt(path: Path) -> str:

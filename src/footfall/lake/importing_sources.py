@@ -272,10 +272,11 @@ def _own_row(line: bytes) -> bytes:
         row = _decode_row(line)
         members = {name: value for name, value in row.items() if name not in OWN_COLUMNS}
         extra = members.pop("extra", None)
-        moment = members.get("timestamp", _NULL)
-        if moment[:1] == b'"':
+        moment = bytes(members.get("timestamp", b""))
+        if moment.startswith(b'"'):
             milliseconds = iso_milliseconds(msgspec.json.decode(moment, type=str))
-            members["timestamp"] = moment if milliseconds is None else msgspec.Raw(b"%d" % milliseconds)
+            if milliseconds is not None:
+                members["timestamp"] = msgspec.Raw(b"%d" % milliseconds)
         return with_extra(msgspec.json.encode(members), _text_of(extra))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         return line
@@ -295,5 +296,4 @@ def _text_of(extra: msgspec.Raw | None) -> bytes:
     return msgspec.json.decode(text, type=str).encode() if text[:1] == b'"' else text
 
 
-_NULL: Final = msgspec.Raw(b"null")
 _decode_row: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -220,7 +220,7 @@ class Lander:
         try:
             ((rows,),) = self._rows(f"{statement} {read_staged(staged, runs, today=today)}")
             if rows != sum(run.records for run in runs):
-                raise _RowMissingError("a blank line is no record")
+                raise _RowMissingError("a blank line is no record")  # noqa: TRY301 - caught here only to undo what was read
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise

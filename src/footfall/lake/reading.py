@@ -20,7 +20,7 @@ from footfall.errors import LakeError
 from footfall.lake.engine import Connection, connect
 from footfall.lake.opening import open_table
 from footfall.lake.scan import literal, select_events
-from footfall.lake.schema import NAMES
+from footfall.lake.schema import COLUMNS, NAMES, Type
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import DataFile, EventsTable
 
@@ -36,9 +36,9 @@ _THREADS_MAX: Final = 4
 def open_lake(data: str | Path = "footfall-data", *, settings: LakeSettings | None = None, table: str | None = None) -> Lake:
     """The table of a data directory as it is now; `footfall.lake.open` is this.
 
-    `table` names the table itself (a directory, or `s3://bucket/path` with the usual AWS_… variables) where it does not lie in the
-    data directory; `settings` is a loaded `[lake]`. Nothing has landed yet, or there is no such directory: an empty lake. Changes
-    nothing and takes no lock, so it may run beside a server. Raises LakeError where there is something that cannot be read."""
+    `table` names the table itself (a directory, or `s3://bucket/path` with the usual AWS_… variables) where it does not lie in
+    the data directory; `settings` is a loaded `[lake]`. Nothing has landed yet, or there is no such directory: an empty lake.
+    Changes nothing and takes no lock, so it may run beside a server. Raises LakeError where what is there cannot be read."""
     chosen = settings or LakeSettings()
     if table is not None:
         chosen = LakeSettings(table=table)
@@ -104,8 +104,7 @@ class Lake:
         except ImportError:
             raise ImportError("lake.polars() needs Polars, which does not come with Footfall: pip install polars") from None
         if self._table is None or not self._files:
-            rows: Any = self.duckdb().sql("FROM events")  # offers Arrow's stream, which Polars takes
-            return polars.DataFrame(rows).lazy()
+            return polars.LazyFrame(schema={column.name: _polars_type(column.type, polars) for column in COLUMNS})
         return polars.scan_delta(self._table.volume.uri, version=self._table.version).select(NAMES)
 
     def close(self) -> None:
@@ -134,3 +133,12 @@ class Lake:
         connection.execute(f"SET allowed_directories = [{', '.join(map(literal, allowed))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
+
+
+def _polars_type(kind: Type, polars: Any) -> Any:
+    if isinstance(kind, dict):
+        return polars.Struct({name: _polars_type(inner, polars) for name, inner in kind.items()})
+    if isinstance(kind, list):
+        return polars.List(_polars_type(kind[0], polars))
+    plain = {"string": polars.String, "long": polars.Int64, "date": polars.Date, "timestamp": polars.Datetime("us", "UTC")}
+    return plain.get(kind) or polars.Decimal(38, 9)

@@ -12,7 +12,9 @@ is durable when it returns.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +55,10 @@ class Volume(Protocol):
         """Every data file that lies there, needed or not: path and bytes."""
         ...
 
+    def log_names(self) -> Sequence[str]:
+        """What lies in the table's log: names, in no order."""
+        ...
+
 
 def volume_at(table: str) -> Volume:
     """The volume a setting names: a directory, or a URL of an object store."""
@@ -64,7 +70,7 @@ def volume_at(table: str) -> Volume:
 
 
 class LocalVolume:
-    """A directory. Moves are renames: staging must be on the same volume."""
+    """A directory. Moves are renames where the staging is on the same volume, and copies where not."""
 
     filesystem: Any = None
 
@@ -83,7 +89,7 @@ class LocalVolume:
         for path, staged in files.items():
             target = self.root / path
             self._make(target.parent)
-            os.replace(staged, target)  # noqa: PTH105
+            _move(staged, target)
             touched.add(target.parent)
         for directory in touched:
             _sync(directory)
@@ -120,6 +126,9 @@ class LocalVolume:
     def listed(self) -> Sequence[tuple[str, int]]:
         found = self.root.glob("platform=*/event_date=*/*.parquet")
         return [(file.relative_to(self.root).as_posix(), file.stat().st_size) for file in found]
+
+    def log_names(self) -> Sequence[str]:
+        return os.listdir(self.root / LOG_NAME)  # noqa: PTH208 - names are wanted
 
     def make(self) -> None:
         """The directory itself, with a durable name."""
@@ -188,6 +197,10 @@ class ObjectVolume:
             found = [entry for batch in self._obstore.list(self._store) for entry in batch]
         return [(entry["path"], entry["size"]) for entry in found if entry["path"].startswith("platform=")]
 
+    def log_names(self) -> Sequence[str]:
+        with self._told("listing the log"):
+            return [entry["path"].rpartition("/")[2] for batch in self._obstore.list(self._store, LOG_NAME) for entry in batch]
+
     def _told(self, doing: str) -> _Told:
         return _Told(f"{self.uri}: {doing}")
 
@@ -204,6 +217,20 @@ class _Told:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and isinstance(error, Exception):
             raise LakeError(f"{self._doing} failed ({type(error).__name__})") from error
+
+
+def _move(staged: Path, target: Path) -> None:
+    """A rename or, where the table lies on another volume than the staging, a durable copy that appears whole."""
+    try:
+        os.replace(staged, target)  # noqa: PTH105
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f".{target.name}")
+        shutil.copyfile(staged, copy)
+        _sync(copy)
+        os.replace(copy, target)  # noqa: PTH105
+        staged.unlink()
 
 
 def _sync(path: Path) -> None:

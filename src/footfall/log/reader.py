@@ -26,6 +26,8 @@ from footfall.log.format import GroupHeader
 from footfall.log.segment import Damage, Entry, Group, SegmentFile
 from footfall.log.watermark import read_watermark
 
+_PIECE_BYTES: Final = 1 << 18
+"""Joining more costs more than handing over more pieces: fresh memory by the ten megabytes (1.5 → 0.9 µs a record of 700 bytes)."""
 _LOOKS_MAX: Final = 5
 """How often a directory that changes under the reader is listed again before that counts as damage."""
 
@@ -60,8 +62,8 @@ class SegmentReader:
         return self._stream(writer).read(after, records_max=records_max)
 
     def read_payloads(self, writer: str, *, after: int, bytes_max: int, records_max: int) -> list[Payload]:
-        """As `read_writer`, for those who take records by the hundred thousand: no object for each record, and as few pieces as
-        gaps allow. Whole groups, as many as stay within both limits, but one at least, whatever its size."""
+        """As `read_writer`, for those who take records by the hundred thousand: no object for each record, but pieces without a gap
+        of some hundred kilobytes. Whole groups, as many as stay within both limits, but one at least, whatever its size."""
         return self._stream(writer).read_payloads(after, bytes_max=bytes_max, records_max=records_max)
 
     def count_after(self, positions: Mapping[str, int]) -> Mapping[str, int]:
@@ -168,19 +170,19 @@ class _Stream:
         upto = self.durable()
         payloads: list[Payload] = []
         pieces: list[bytes] = []
-        first = last = size = count = 0
+        first = last = size = count = gathered = 0
         for group in self._groups_or_held(position, upto) if position < upto else ():
             begin = max(group.header.first, position + 1)
             lines = _lines_after(group, begin - 1)
             size, count = size + len(lines), count + group.last + 1 - begin
-            if pieces and (size > bytes_max or count > records_max):
+            if (pieces or payloads) and (size > bytes_max or count > records_max):
                 break
-            if pieces and begin != last + 1:
+            if pieces and (begin != last + 1 or gathered > _PIECE_BYTES):
                 payloads.append(_payload(pieces, first=first, last=last))
-                pieces = []
+                pieces, gathered = [], 0
             first = first if pieces else begin
             pieces.append(lines)
-            last = group.last
+            last, gathered = group.last, gathered + len(lines)
         return [*payloads, _payload(pieces, first=first, last=last)] if pieces else payloads
 
     def _groups_or_held(self, position: int, upto: int) -> Iterator[Group]:

@@ -6,8 +6,8 @@
     assert {row["id"] for row in stage.rows("id")} == {"a", "b"}
     stage.require_balance()
 
-Everything goes through the public door: `SegmentWriter` writes the log, `Lander` lands it, and what the table holds is read as any
-reader would read it.
+Everything goes through the public door: `SegmentWriter` writes the log, `Lander` lands it, and the table is read as any reader
+would read it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ class Stage:
 
     @contextmanager
     def lander(
-        self, *, table: EventsTable | None = None, settings: LakeSettings | None = None, at: Callable[[str], None] = lambda _: None
+        self,
+        *,
+        table: EventsTable | None = None,
+        settings: LakeSettings | None = None,
+        at: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Lander]:
         lander = Lander(
             self.data, table or self.table(), settings or self.settings, clock=self.clock, persons=lambda: self.persons, at=at
@@ -155,7 +159,7 @@ class Stage:
         return sum(last - table.position(writer) for writer, last in durable.items())
 
     def require_balance(self) -> None:
-        """Everything of the log has landed, and the books add up to the unit: those of the ledger and those of the table itself."""
+        """Everything of the log has landed, and the books add up to the unit: the ledger's and those of the table itself."""
         counts = self.counts()
         rows = self.query("SELECT count(*) AS rows FROM events")[0]["rows"]
         records = sum(1 for _ in SegmentReader(self.data / "log" / "live").scan())
@@ -196,7 +200,9 @@ class Model:
         """key → (received_at, writer, sequence) of the event that counts"""
         self.counts: Counter[str] = Counter()
 
-    def take(self, writer: str, sequence: int, body: bytes, *, gone: Callable[[Mapping[str, Any]], bool] = lambda _: False) -> None:
+    def take(
+        self, writer: str, sequence: int, body: bytes, *, gone: Callable[[Mapping[str, Any]], bool] = lambda _: False
+    ) -> None:
         self.counts["read"] += 1
         envelope = msgspec.json.decode(body)
         content = envelope["event"]

@@ -61,6 +61,7 @@ def test_a_lander_killed_before_any_step_loses_and_doubles_nothing(tmp_path: Pat
 
 def history(stage: Stage, *, days: int) -> None:
     """Events of many days by w0, landed; then the same days by w1, the first half of them received before those of w0."""
+
     def one(day: int, received_at: int) -> bytes:
         return record(event(id=f"d{day}", timestamp=NOW_MS - day * DAY_MS), received_at=received_at)
 
@@ -71,7 +72,7 @@ def history(stage: Stage, *, days: int) -> None:
 
 @pytest.mark.parametrize(("step", "die_at"), [("partial", 1), ("commit", 1)])
 def test_a_batch_of_many_partitions_may_die_between_its_commits(tmp_path: Path, step: str, die_at: int) -> None:
-    """More than 400 partitions take several commits; events of the table that lose to the batch do so in all of it or not at all."""
+    """More than 400 partitions take several commits; what loses in the table to the batch is gone, whichever is the last."""
     stage, model = Stage(tmp_path), Model()
     history(stage, days=620)
     model.take_all(stage.data)

@@ -94,7 +94,8 @@ def test_an_event_with_everything_lands_with_everything(tmp_path: Path) -> None:
     (row,) = stage.rows()
     require_row(row, canonical(sent))
     assert all(row[name] for name in Event.__struct_fields__)
-    assert (row["platform"], row["source"], row["received_at"], row["landed_at"]) == ("SHOP", "segment", NOW_MS + 7, NOW_MS + 60_000)
+    assert (row["platform"], row["source"]) == ("SHOP", "segment")
+    assert (row["received_at"], row["landed_at"]) == (NOW_MS + 7, NOW_MS + 60_000)
     assert (row["writer"], row["sequence"], row["event_date"].isoformat()) == ("w0", 1, "2026-09-21")
 
 
@@ -133,10 +134,9 @@ def test_whatever_the_door_accepts_lands_as_it_was_stored(bodies: list[bytes]) -
     ["123456789.123456789", "999999999999999.999999999", "-999999999999999.999999999", "0", "-0", "0.000000001", "1e3"],
 )
 def test_amounts_are_exact(tmp_path: Path, amount: str) -> None:
-    body = b'{"eventType":"PURCHASE","timestamp":%d,"channelType":"SITE","userId":"u","items":[{"id":"i","quantity":1,"price":{' % NOW_MS
-    row = row_of(Stage(tmp_path), body + b'"currency":"KRW","amount":%b}}],"revenue":{"currency":"KRW","amount":"%b"}}' % (
-        amount.encode(), amount.encode(),
-    ))  # fmt: skip
+    money = b'"price":{"currency":"KRW","amount":%b}}],"revenue":{"currency":"KRW","amount":"%b"}}' % ((amount.encode(),) * 2)
+    head = b'{"eventType":"PURCHASE","timestamp":%d,"channelType":"SITE","userId":"u","items":[{"id":"i","quantity":1,' % NOW_MS
+    row = row_of(Stage(tmp_path), head + money)
     assert row["revenue"] == row["items"][0]["price"] == {"currency": "KRW", "amount": Decimal(amount)}
 
 
@@ -164,7 +164,10 @@ def test_times_are_exact_to_the_millisecond_from_1970_to_9999(tmp_path: Path, mo
     assert stage.rows("timestamp") == [{"timestamp": moment}]
 
 
-@pytest.mark.parametrize("text", ["\0", "a\0b", "'", '"', "\\", "\n\r\t", "\u2028", "😀", "é", "e\u0301", "%d%b", "{}", "NULL", "x" * 60_000])
+TEXTS = ("\0", "a\0b", "'", '"', "\\", "\n\r\t", "\u2028", "😀", "é", "e\u0301", "%d%b", "{}", "NULL", "x" * 60_000)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_texts_are_what_they_were(tmp_path: Path, text: str) -> None:
     """In an id, in a query, in a member nobody knows: none of them is SQL, a format or an end of text."""
     sent = event(id=text[:128], search_query=text, items=[{"id": text[:128]}], extra={text[:9]: text})
@@ -190,7 +193,7 @@ def test_numbers_in_unknown_members_stay_as_they_were_stored(tmp_path: Path, num
     stage = Stage(tmp_path)
     stage.append("w0", record(content % (NOW_MS, number.encode(), number.encode())))
     stage.land()
-    assert stage.rows("extra") == [{"extra": '{"size":%s,"in":{"extra":{"x":[%s]}}}' % (number, number)}]
+    assert stage.rows("extra") == [{"extra": f'{{"size":{number},"in":{{"extra":{{"x":[{number}]}}}}}}'}]
 
 
 def test_unknown_members_with_the_names_of_known_ones_do_not_mix(tmp_path: Path) -> None:
@@ -201,21 +204,23 @@ def test_unknown_members_with_the_names_of_known_ones_do_not_mix(tmp_path: Path)
         b'"erased":true,"platform":"OTHER","w":"w9","s":99,"x":"y"}' % NOW_MS,
     )
     assert (row["platform"], row["writer"], row["sequence"], row["page_id"]) == ("SHOP", "w0", 1, ',"extra":{')
-    assert json.loads(row["extra"]) == {"extra": {"extra": {"a": 1}}, "erased": True, "platform": "OTHER", "w": "w9", "s": 99, "x": "y"}
+    unknown = {"extra": {"extra": {"a": 1}}, "erased": True, "platform": "OTHER", "w": "w9", "s": 99, "x": "y"}
+    assert json.loads(row["extra"]) == unknown
 
 
 def test_of_a_key_that_comes_twice_the_last_counts(tmp_path: Path) -> None:
     """As the door decided; a JSON reader of the log would refuse it or choose."""
-    row = row_of(
-        Stage(tmp_path), b'{"eventType":"HOME","timestamp":%d,"channelType":"SITE","userId":"u","id":"first","id":"last"}' % NOW_MS
-    )
-    assert row["id"] == "last"
+    body = b'{"eventType":"HOME","timestamp":%d,"channelType":"SITE","userId":"u","id":"first","id":"last"}' % NOW_MS
+    assert row_of(Stage(tmp_path), body)["id"] == "last"
 
 
 def test_modes_of_personalization(tmp_path: Path) -> None:
     """METRIC_ONLY keeps the person, flagged; ID_LESS knows nobody."""
     stage = Stage(tmp_path)
-    body = b'{"id":"%b","eventType":"HOME","timestamp":%d,"channelType":"SITE","userId":"u","device":{"ip":"192.0.2.1"},"mine":1,"personalizationMode":"%b"}'
+    body = (
+        b'{"id":"%b","eventType":"HOME","timestamp":%d,"channelType":"SITE","userId":"u","device":{"ip":"192.0.2.1"},"mine":1,'
+        b'"personalizationMode":"%b"}'
+    )
     rows = [row_of(stage, body % (mode, NOW_MS, mode)) for mode in (b"METRIC_ONLY", b"ID_LESS")]
     assert [(row["identifier"], row["identifier_kind"], row["personalization_mode"]) for row in rows] == [
         ("u", "user_id", "METRIC_ONLY"), (None, None, "ID_LESS"),

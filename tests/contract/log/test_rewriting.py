@@ -269,21 +269,23 @@ def test_a_scan_under_way_shows_every_record_once(tree: Path) -> None:
 class _MissingOnce(Disk):
     """A listing that is made while a file is replaced may show neither the old name nor the new one."""
 
-    def __init__(self) -> None:
-        self.missing = 1
+    def __init__(self, tree: Path, *, listing: int) -> None:
+        self.tree = tree
+        self.listing = listing
 
     def names(self, directory: Path) -> list[str]:
         names = super().names(directory)
-        if self.missing and any(name.endswith(".log") for name in names):
-            self.missing -= 1
+        self.listing -= directory == self.tree / "w0"
+        if self.listing == 0 and directory == self.tree / "w0":
             names.remove(min(name for name in names if name.endswith(".log")))
         return names
 
 
-def test_records_are_not_passed_over_because_one_listing_missed_a_file(tree: Path, tmp_path: Path) -> None:
-    reader = SegmentReader(tree, disk=_MissingOnce())
+@pytest.mark.parametrize("listing", [1, 2, 3])
+def test_records_are_not_passed_over_because_one_listing_missed_a_file(tree: Path, tmp_path: Path, listing: int) -> None:
+    reader = SegmentReader(tree, disk=_MissingOnce(tree, listing=listing))
     assert [record.sequence for record in reader.read({}, records_max=COUNT)] == list(range(1, COUNT + 1))
-    copy_tree(tree, tmp_path / "copy", disk=_MissingOnce())
+    copy_tree(tree, tmp_path / "copy", disk=_MissingOnce(tree, listing=listing))
     assert list(shown(tmp_path / "copy")) == list(range(1, COUNT + 1))
 
 
@@ -314,6 +316,40 @@ def test_what_retention_takes_meanwhile_does_not_come_back(tree: Path) -> None:
     assert verify(tree).is_sound
     with SegmentWriter.open(tree) as writer:
         assert writer.write([b"next"]) == COUNT + 1
+
+
+class _ActingFirst(Disk):
+    """Something happens between the look at a directory and the hold on it; `blocked` says that the hold had to wait."""
+
+    def __init__(self, act: Callable[[], object] = lambda: None) -> None:
+        self.acts = [act]
+        self.blocked = threading.Event()
+
+    def lock_directory(self, path: Path) -> int:
+        if self.acts:
+            self.acts.pop()()
+        try:
+            return super().lock_directory(path)
+        except BlockingIOError:
+            self.blocked.set()
+            raise
+
+
+def test_retention_takes_what_counts_by_then_not_what_it_saw_before(tree: Path) -> None:
+    disk = _ActingFirst(lambda: rewrite_records(tree / "w0", change=erase_ann))
+    assert remove_sealed(tree / "w0", sealed_before_ms=1 << 60, passed=COUNT // 2, disk=disk).segments == 2
+    assert shown(tree) == expected(first=min(shown(tree)))
+    assert verify(tree).is_sound
+
+
+def test_an_opening_waits_until_the_directory_is_at_rest(tree: Path) -> None:
+    disk = _ActingFirst()
+    opening = threading.Thread(target=lambda: SegmentWriter.open(tree, disk=disk).close())
+    with changing(Disk(), tree / "w0"):
+        opening.start()
+        assert disk.blocked.wait(timeout=10)
+    opening.join(timeout=10)
+    assert not opening.is_alive()
 
 
 def test_retention_lets_a_segment_be_that_is_just_replaced(tree: Path) -> None:
