@@ -321,6 +321,7 @@ def events_structs() -> str:
             members = [(f"`{name}`", _table_type(inner), _delta_name(inner)) for name, inner in kind.items()]
             each = "each of " if isinstance(column.type, list) else ""
             tables.append(f"**{each}`{column.name}`**\n\n" + table("Member", "Type in SQL", "Type in Delta", rows=members))
+    assert isinstance(lake_schema.MONEY, dict)
     money = [(f"`{name}`", _table_type(inner), _delta_name(inner)) for name, inner in lake_schema.MONEY.items()]
     tables.append("**money**\n\n" + table("Member", "Type in SQL", "Type in Delta", rows=money))
     return "\n\n".join(tables)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from footfall.cli.configure import ConfigOption
-from footfall.cli.data import DEFAULT_DATA, DataOption, explained, found_registry, note_absence, required_registry
+from footfall.cli.data import DEFAULT_DATA, DataOption, found_registry, note_absence, required_registry
 from footfall.cli.output import (
     USAGE,
     JsonOption,
@@ -32,7 +32,7 @@ from footfall.cli.output import (
 )
 from footfall.cli.settings import load
 from footfall.clock import SystemClock
-from footfall.errors import LakeOwnedError
+from footfall.errors import LakeError, LakeOwnedError
 from footfall.events.identity import is_absent
 from footfall.events.schema import IDENTIFIER_CHARS_MAX
 
@@ -78,7 +78,7 @@ def erase(
     settings = load(file=config, data=data, environment=os.environ)
     ((kind, value),) = given.items()
     identifiers = _identifiers(kind, value)
-    with explained(data), required_registry(data) as registry:
+    with required_registry(data) as registry:
         asked = registry.request_erasures(platform, kind, identifiers, now_ms=SystemClock().now_ms())
         _carry_out(data, settings.lake, registry, asked, quiet=json)
         _show(registry, asked, json=json)
@@ -125,6 +125,9 @@ def _erase_here(data: Path, settings: LakeSettings, registry: Registry) -> None:
         erase_now(data, settings, registry)
     except LakeOwnedError:  # a server was started just now
         time.sleep(_LOOK_S)
+    except LakeError:
+        say("the request stays: `footfall serve`, or this command again, goes on with it; this is what is in the way:")
+        raise
 
 
 def _pending(registry: Registry, asked: Sequence[Erasure]) -> bool:
@@ -153,16 +156,20 @@ def _show(registry: Registry, asked: Sequence[Erasure], *, json: bool) -> None:
 def _print_receipts(receipts: Sequence[Receipt]) -> None:
     rows = table("platform", "erased by", "place", "went", "of", ids=5)
     for receipt in receipts:
-        for place in receipt.places:
-            (entries, went), (files, count) = (item for item in place.items() if item[0] != "place")
-            rows.add_row(
-                marked(receipt.platform), receipt.kind, place["place"], counted(went, entries[:-1]), counted(count, files[:-1])
-            )
+        lines = [line for place in receipt.places if (line := _went(place)) is not None]
+        for line in lines or [("", "nothing of this person", "")]:
+            rows.add_row(marked(receipt.platform), receipt.kind, *line)
     print_table(rows)
     for note in dict.fromkeys(note for receipt in receipts for note in receipt.notes):
         say(f"[dim]{marked(note)}[/]")
     done_at = max(receipt.finished_at for receipt in receipts)
     say(f"[green]erased[/] {when(done_at)} UTC; {', '.join(dict.fromkeys(receipt.erasure_id for receipt in receipts))}")
+
+
+def _went(place: dict[str, Any]) -> tuple[str, str, str] | None:
+    """What went from one place of a receipt, for people; None where nothing did."""
+    (entries, went), (files, count) = (item for item in place.items() if item[0] != "place")
+    return (place["place"], counted(went, entries[:-1]), counted(count, files[:-1])) if went else None
 
 
 def _show_status(data: Path, platform: str | None, *, json: bool) -> None:

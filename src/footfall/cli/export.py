@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from footfall.cli.configure import ConfigOption
-from footfall.cli.data import DEFAULT_DATA, DataOption, explained, found_registry, note_absence
+from footfall.cli.data import DEFAULT_DATA, DataOption, found_registry, note_absence
 from footfall.cli.output import REFUSED, USAGE, JsonOption, counted, counting_bar, fail, marked, print_json, say
 from footfall.cli.settings import load
 from footfall.clock import SystemClock
@@ -62,7 +62,7 @@ def export(
     _require_sense(selection, form, out, force=force)
     settings = load(file=config, data=data, environment=os.environ).lake
     note_absence(data)
-    with explained(data), open_lake(data, settings=settings) as lake:
+    with open_lake(data, settings=settings) as lake:
         _require_platform(lake, selection.platform, data)
         _write(lake, selection, form, out, json=json)
 

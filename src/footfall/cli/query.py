@@ -26,7 +26,7 @@ import msgspec
 import typer
 
 from footfall.cli.configure import ConfigOption
-from footfall.cli.data import DEFAULT_DATA, DataOption, explained, note_absence
+from footfall.cli.data import DEFAULT_DATA, DataOption, note_absence
 from footfall.cli.output import (
     USAGE,
     complain,
@@ -74,7 +74,7 @@ def query(
     settings = load(file=config, data=data, environment=os.environ).lake
     note_absence(data)
     try:
-        with explained(data), answered(partial(open_lake, data, settings=settings), sql) as answer:
+        with answered(partial(open_lake, data, settings=settings), sql) as answer:
             _PRINTERS[form](answer)
     except QueryError as error:
         complain(error.message)

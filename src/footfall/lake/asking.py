@@ -81,18 +81,22 @@ def answered(opened: Callable[[], Lake], sql: str) -> Iterator[Answer]:
     """The answer to one question. When a file is gone before the first rows came, a fresh snapshot is asked once more. Raises
     QueryError before anything is run where the statement does not read."""
     with opened() as lake:
-        connection = lake.duckdb(confined=True)
-        require_reading(connection, sql)
         try:
-            answer = Answer(connection, sql)
+            answer = _ask(lake, sql)
         except LakeError as error:
-            if isinstance(error, QueryError) or not isinstance(error.__cause__, duckdb.IOException):
+            if not isinstance(error.__cause__, duckdb.IOException):
                 raise
         else:
             yield answer
             return
     with opened() as lake:
-        yield Answer(lake.duckdb(confined=True), sql)
+        yield _ask(lake, sql)
+
+
+def _ask(lake: Lake, sql: str) -> Answer:
+    connection = lake.duckdb(confined=True)
+    require_reading(connection, sql)
+    return Answer(connection, sql)
 
 
 def require_reading(connection: Connection, sql: str) -> None:

@@ -106,6 +106,7 @@ _SPECIAL: Final = {
     "identifier": f"coalesce({', '.join(_IDENTIFIERS.values())})",
     "identifier_kind": _IDENTIFIER_KIND,
     "extra": "x",
+    "source": "coalesce(source, '')",  # the ledger's counts are by source
     "writer": "$writer",
     "sequence": "$sequence",
 }

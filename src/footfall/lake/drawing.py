@@ -27,6 +27,9 @@ _COLOURS: Final = {
 _OTHER: Final = "#86bcb6"
 _INK: Final = "#333333"
 _CURRENCIES_MAX: Final = 4
+_DAYS_BY_DAY: Final = 200
+"""Up to here the ticks say days, beyond months: their labels must not meet."""
+_ONE_DAY: Final = datetime.timedelta(days=1)
 _DPI: Final = 144
 
 
@@ -39,6 +42,7 @@ def draw(report: Report, path: Path) -> None:
                                 "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK}):  # fmt: skip
         heights = [3.0, *([1.6] * len(currencies)), 1.5]
         figure = _matplotlib("figure").Figure(figsize=(10, sum(heights) + 0.9 * panels), layout="constrained", facecolor="white")
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches
         figure.suptitle(_title(report), fontsize=12)
         axes = figure.subplots(panels, 1, squeeze=False, height_ratios=heights)[:, 0]
         _draw_events(axes[0], report)
@@ -82,7 +86,7 @@ def _draw_events(axis: Axes, report: Report) -> None:
     axis.yaxis.set_major_formatter(_thousands)
     _dress(axis, report)
     if report.types:
-        axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.005, 1), frameon=False, reverse=True)
 
 
 def _draw_revenue(axis: Axes, report: Report, currency: str) -> None:
@@ -122,14 +126,18 @@ def _dress(axis: Axes, report: Report) -> None:
         axis.text(0.5, 0.5, "no events", transform=axis.transAxes, ha="center")
         axis.set_xticks([])
         return
-    dates = _matplotlib("dates")
-    locator = dates.AutoDateLocator(minticks=2, maxticks=12, tz=datetime.UTC)
-    axis.xaxis_date()
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=datetime.UTC))
     begins, widths = _places(report)
+    dates = _matplotlib("dates")
+    axis.xaxis_date()
+    axis.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=12, tz=datetime.UTC))
+    axis.xaxis.set_major_formatter(dates.DateFormatter("%d %b" if sum(widths) < _DAYS_BY_DAY else "%b %Y", tz=datetime.UTC))
     axis.set_xlim(begins[0], begins[-1] + widths[-1])
-    axis.set_xlabel(f"{report.selection.by}, UTC")
+    axis.set_xlabel(f"{report.selection.by} (UTC), {_span(report)}")
+
+
+def _span(report: Report) -> str:
+    first, last = report.periods[0].period, report.periods[-1].period
+    return str(first) if first == last else f"{first} to {first_day_after(last, report.selection.by) - _ONE_DAY}"
 
 
 def _thousands(value: float, _: float) -> str:

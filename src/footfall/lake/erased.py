@@ -38,9 +38,11 @@ def prepare(connection: Connection, erasures: Sequence[Erasure], *, pepper: byte
         f" || encode(platform) || '\\x00'::BLOB || encode(kind) || '\\x00'::BLOB || encode(identifier))))"
     )
     connection.execute("CREATE OR REPLACE TEMP TABLE erasures (platform VARCHAR, kind VARCHAR, mac VARCHAR, before_ms BIGINT)")
-    if erasures:
-        rows = [(erasure.platform, erasure.kind, erasure.mac.hex(), erasure.requested_at) for erasure in erasures]
-        connection.executemany("INSERT INTO erasures VALUES (?, ?, ?, ?)", rows)
+    rows = [(erasure.platform, erasure.kind, erasure.mac.hex(), erasure.requested_at) for erasure in erasures]
+    connection.execute(  # whole lists: row by row it took 0.4 ms each, before every batch
+        "INSERT INTO erasures SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::BIGINT[])",
+        [[row[column] for row in rows] for column in range(4)],
+    )
 
 
 def condition(kinds: Collection[str], *, row: str = "row") -> str:

@@ -61,7 +61,10 @@ class DataWriter:
     def without(self, file: DataFile, positions: Sequence[tuple[str, int]]) -> list[DataFile]:
         """The same file without the rows at these positions (writer, sequence), in place; none where no row is left."""
         self._connection.execute("CREATE OR REPLACE TEMP TABLE leaving (writer VARCHAR, sequence BIGINT)")
-        self._connection.executemany("INSERT INTO leaving VALUES (?, ?)", list(positions))
+        self._connection.execute(  # whole lists: row by row it took 0.3 ms each
+            "INSERT INTO leaving SELECT unnest(?::VARCHAR[]), unnest(?::BIGINT[])",
+            [[writer for writer, _ in positions], [sequence for _, sequence in positions]],
+        )
         rows = select_events([file], locate=self._volume.locate)
         query = f"SELECT * FROM ({rows}) AS row ANTI JOIN leaving USING (writer, sequence)"
         return self.place(self.write([Content(file.platform, file.event_date, query)]))

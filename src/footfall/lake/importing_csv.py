@@ -17,7 +17,7 @@ import msgspec
 from footfall.events.scalars import iso_milliseconds
 from footfall.lake.importing_paths import Column, Constant, choices_of, tree_of
 from footfall.lake.importing_paths import Path as Member
-from footfall.lake.importing_sources import LINE_BYTES_MAX, Place, Slice, SourceError
+from footfall.lake.importing_sources import LINE_BYTES_MAX, Place, Slice, SourceError, is_own
 
 _SLICE_ROWS: Final = 2000
 _SEPARATORS: Final = ",;\t|"
@@ -34,6 +34,8 @@ class CsvSource:
         self._opened: BinaryIO | None = None
         with self._text() as text:
             self._header = self._read_header(text)
+        if mapping is None and is_own(self._header):
+            raise SourceError(f"{name} is an export of the table; those come back as Parquet or NDJSON, not as CSV")
         choices = choices_of(self._header, mapping, name=name)
         tree_of(choices, name=name)  # for its complaints
         places = {column: index for index, column in enumerate(self._header)}

@@ -44,7 +44,7 @@ from footfall.lake.occupied import MINUTE_MS, ranges_of
 from footfall.lake.quarantine import Poison, Quarantine, envelope_of
 from footfall.lake.scan import literal, select_events
 from footfall.lake.settings import LakeSettings
-from footfall.lake.staging import Batch, Line, lines_of, merged, read_batch, runs_of, staged_pieces, write_pieces
+from footfall.lake.staging import Batch, Line, lines_of, merged, read_batch, require_reached, runs_of, staged_pieces, write_pieces
 from footfall.lake.table import DataFile, EventsTable, count_name, partial_name, position_name
 from footfall.log.reader import SegmentReader
 
@@ -146,6 +146,7 @@ class Lander:
         self._table.refresh()
         self._at("read")
         positions = self.positions()
+        require_reached(self._reader, positions)
         batch = read_batch(
             self._reader, positions, records_max=self._settings.batch_events_max, bytes_max=self._settings.batch_bytes_max
         )
@@ -278,7 +279,8 @@ class Lander:
             "SELECT path, there_writer, there_sequence, platform, there_source FROM met WHERE is_first"
         ):
             losers.positions.setdefault(path, []).append((writer, sequence))
-            losers.counts[platform, source, "repeated"] += 1
+            if sequence <= self._table.position(writer):  # else its record is read again, and counted then
+                losers.counts[platform, source, "repeated"] += 1
         return losers
 
     def _meeting(self) -> str | None:

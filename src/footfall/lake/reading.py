@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import duckdb
+
 from footfall.errors import LakeError
 from footfall.lake.engine import Connection, connect
 from footfall.lake.opening import open_table
@@ -84,7 +86,8 @@ class Lake:
     def duckdb(self, *, confined: bool = False) -> Connection:
         """A DuckDB connection of its own with the view `events`: every column of `schema.COLUMNS`, in order; times are in UTC.
         `confined`: it can open no other file than the table's, load nothing, see no Python variable, and cannot be talked out of
-        it; what is left to the caller is to run nothing that writes, since the table's own directory stays open."""
+        it; what is left to the caller is to run nothing that writes, since the table's own directory stays open. Raises LakeError
+        where a file of the snapshot is gone."""
         threads = min(os.cpu_count() or 1, _THREADS_MAX)
         filesystem = self._table.volume.filesystem if self._table is not None else None
         connection = connect(
@@ -92,7 +95,10 @@ class Lake:
         )
         self._connections.append(connection)
         events = select_events(self.data_files, locate=self.locate)
-        connection.execute(f"CREATE VIEW events AS {events}")
+        try:
+            connection.execute(f"CREATE VIEW events AS {events}")
+        except duckdb.Error as error:
+            raise LakeError(f"the table cannot be read: {str(error).splitlines()[0]}") from error
         if confined:
             self._confine(connection)
         return connection

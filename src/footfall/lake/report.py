@@ -83,20 +83,22 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything asked for. Periods without any event are left out; lists are in order of time, then of type."""
 
+    # no member has a struct as its default: it would keep this module, and with it DuckDB, alive beyond the interpreter's end,
+    # which DuckDB complains about at length
     selection: Selection
-    total: Figures = Figures()
+    total: Figures
     periods: tuple[Period, ...] = ()
     types: tuple[EventType, ...] = ()
     cells: tuple[Cell, ...] = ()
-    funnel: Funnel = Funnel()
+    funnel: Funnel
 
 
 def report_on(lake: Lake, selection: Selection) -> Report:
     """Reads a few columns of the files that meet the time asked for. Blocks; raises LakeError."""
     files = [file for file in lake.data_files if _meets(file, selection)]
     if not files:
-        return Report(selection=selection)
-    connection = lake.duckdb()
+        return Report(selection=selection, total=Figures(), funnel=Funnel())
+    connection = lake.duckdb(confined=True)
     try:
         connection.execute(
             "CREATE TEMP VIEW chosen AS SELECT * REPLACE (coalesce(event_type, '') AS event_type),"

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from footfall.errors import LakeError
 from footfall.lake.columns import Run
 from footfall.lake.quarantine import Poison
 from footfall.log.api import Payload
@@ -62,6 +63,21 @@ def read_batch(reader: SegmentReader, positions: Mapping[str, int], *, records_m
         records += sum(payload.count for payload in found)
     more = any(durable.get(writer, 0) > last.get(writer, position) for writer, position in positions.items())
     return Batch(payloads, records, last, more)
+
+
+def require_reached(reader: SegmentReader, positions: Mapping[str, int]) -> None:
+    """Raises LakeError where the table has events that the log does not reach up to: new ones there would get sequences that the
+    table takes for landed, and would never land. A log that was not closed shows less than it holds until its writer opens it."""
+    durable = reader.durable()
+    short = [writer for writer, position in positions.items() if durable.get(writer, 0) < position]
+    beyond = reader.unconfirmed() if short else {}
+    for writer in short:
+        reached = durable.get(writer, 0) + beyond.get(writer, 0)
+        if reached < positions[writer]:
+            raise LakeError(
+                f"the log of {writer} ends at {reached}, the table has its events up to {positions[writer]}: part of the log is"
+                " gone. Bring the data directory back with `footfall restore`, which gives out no sequence twice"
+            )
 
 
 def runs_of(batch: Batch) -> list[Run]:

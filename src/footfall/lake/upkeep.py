@@ -21,7 +21,7 @@ from typing import Final
 import duckdb
 
 from footfall.clock import Clock
-from footfall.errors import FootfallError, LakeConflictError
+from footfall.errors import FootfallError
 from footfall.lake.checkpoints import VERSIONS_BETWEEN, VERSIONS_KEPT
 from footfall.lake.compaction import Merge, plan
 from footfall.lake.expiry import DAY_MS, expired_files, log_days
@@ -107,13 +107,16 @@ class Upkeep:
             if self._work is not None:
                 self._work.thread.join()
 
-    def vacuum_now(self, paths: Iterable[str]) -> int:
-        """Removes data files at once that the table no longer has, for an erasure; returns how many. What was being made of them
-        is given up and removed, too."""
+    def vacuum_now(self, paths: Iterable[str] | None = None) -> int:
+        """Removes data files at once that the table no longer has, for an erasure: those of `paths`, or whatever lies there;
+        returns how many. What is being made of the table's files is given up and removed first. Raises LakeError, OSError."""
         self.give_up()
+        volume = self._table.volume
+        self._table.refresh()
         needed = self._table.files()
-        gone = [path for path in paths if path not in needed]
-        count = self._table.volume.remove(gone)
+        listed = paths if paths is not None else [path for path, _ in volume.listed()]
+        gone = [path for path in listed if path not in needed]
+        count = volume.remove(gone)
         self._needless.forget(gone)
         return count
 
@@ -157,11 +160,9 @@ class Upkeep:
     def _end(self, work: _Work) -> None:
         error = work.error
         if error is None:
-            try:
-                work.piece.finish(self._table)
-            except LakeConflictError:
-                work.piece.drop()  # nothing was committed; after any other error it may have been
-                raise
+            # Where it raises, what was made is left to vacuum: on an object store even a conflict may be the answer to a commit
+            # of our own whose first answer was lost, and then those files are the table's.
+            work.piece.finish(self._table)
             return
         work.piece.drop()
         if not isinstance(error, FootfallError | OSError | duckdb.Error):

@@ -124,8 +124,13 @@ class LocalVolume:
         return count
 
     def listed(self) -> Sequence[tuple[str, int]]:
-        found = self.root.glob("platform=*/event_date=*/*.parquet")
-        return [(file.relative_to(self.root).as_posix(), file.stat().st_size) for file in found]
+        found = []
+        for file in self.root.glob("platform=*/event_date=*/*.parquet"):
+            try:
+                found.append((file.relative_to(self.root).as_posix(), file.stat().st_size))
+            except FileNotFoundError:  # removed since
+                continue
+        return found
 
     def log_names(self) -> Sequence[str]:
         return os.listdir(self.root / LOG_NAME)  # noqa: PTH208 - names are wanted

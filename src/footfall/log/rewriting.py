@@ -113,8 +113,10 @@ def _clear(disk: Disk, directory: Path, listing: Listing) -> None:
     sealed_upto = _sealed_upto(disk, directory, listing.segments[-1])
     unfinished = [name for name in listing.unfinished if name[:20].isdecimal() and int(name[:20]) <= sealed_upto]
     superseded = [name.file for name in listing.superseded]
+    # Also where nothing is left to remove: an earlier attempt may have died before its removals were durable. And the name of a
+    # successor must not come after the removal of what it supersedes.
+    disk.sync_directory(directory)
     if superseded or unfinished:
-        disk.sync_directory(directory)  # the name of the successor must not come after the removal
         for file in (*superseded, *unfinished):
             remove_if_there(disk, directory / file)
         disk.sync_directory(directory)

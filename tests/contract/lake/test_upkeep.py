@@ -221,8 +221,9 @@ def test_landing_goes_on_while_files_are_merged(tmp_path: Path) -> None:
     stage.require_balance()
 
 
-def test_an_overtaken_commit_takes_its_files_back(tmp_path: Path) -> None:
-    stage = Stage(tmp_path)
+def test_an_overtaken_commit_changes_nothing_and_its_files_are_vacuumed(tmp_path: Path) -> None:
+    """Not at once: on an object store a conflict may be the echo of a commit that was made."""
+    stage = Stage(tmp_path, settings=LakeSettings(vacuum_hours=1))
     table = stage.table()
     with stage.lander(table=table) as lander, kept_up(stage, table) as upkeep:
         for n in range(16):
@@ -234,7 +235,13 @@ def test_an_overtaken_commit_takes_its_files_back(tmp_path: Path) -> None:
         with pytest.raises(LakeConflictError):
             upkeep.finish()
     assert len(stage.files()) == 16
-    assert data_files(stage) == {file.path for file in stage.files()}
+    assert len(data_files(stage)) == 17
+    with kept_up(stage) as upkeep:
+        upkeep.finish()
+        stage.clock.advance(3601)
+        upkeep.finish()
+    assert len(stage.files()) == 1
+    stage.require_balance()
 
 
 def test_what_cannot_be_merged_is_said_once_and_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -335,11 +342,25 @@ def test_an_erasure_has_its_files_removed_at_once_and_what_was_being_made_of_the
         upkeep.tick()
         erased = stage.files()[3]
         table.commit(remove=[erased], transactions={})
-        assert upkeep.vacuum_now([erased.path, stage.files()[0].path]) == 1
+        needed = stage.files()[0]
+        assert upkeep.vacuum_now([erased.path, needed.path]) == 1
         assert data_files(stage) == {file.path for file in stage.files()}
         assert list((stage.data / "lake-upkeep").glob("*")) == []
         upkeep.finish()
     assert sum(file.rows for file in stage.files()) == 15
+
+
+def test_an_erasure_may_have_everything_needless_removed_at_once(tmp_path: Path) -> None:
+    """What compaction replaced, and what a died lander left, hold the same people."""
+    stage = Stage(tmp_path)
+    land_many(stage, 16)
+    (stage.data / "lake" / "events" / stage.files()[0].path).with_name("1-orphan.parquet").write_bytes(b"PAR1")
+    with kept_up(stage) as upkeep:
+        upkeep.finish()
+        assert upkeep.vacuum_now() == 17
+        assert upkeep.vacuum_now() == 0
+    assert data_files(stage) == {file.path for file in stage.files()}
+    stage.require_balance()
 
 
 # -- checkpoints
