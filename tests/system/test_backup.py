@@ -143,7 +143,7 @@ def test_an_empty_directory_that_exists_is_restored_into(whole_backup: Path, tmp
     (data / ".restore.killed.unfinished").mkdir()
     run_cli("restore", str(whole_backup), data=data, check=True)
     assert data.stat().st_ino == inode
-    assert sorted(path.name for path in data.iterdir()) == ["footfall.toml", "golive", "log", "lost+found", "registry.db"]
+    assert sorted(path.name for path in data.iterdir()) == ["footfall.toml", "golive", "lake", "log", "lost+found", "registry.db"]
 
 
 def test_a_taken_target_is_1_a_senseless_one_2_and_neither_leaves_anything(filled: Footfall, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_workers_share_the_port_and_each_writes_a_log_of_its_own(two_workers: Fo
         assert two_workers.send(home()).status == 200
     writers = {record["position"].partition("/")[0] for record in two_workers.records()}
     assert writers == {"w0", "w1"}
-    assert set(two_workers.children()) == {"w0", "w1", "ops"}
+    assert set(two_workers.children()) == {"w0", "w1", "ops", "lander"}
 
 
 def test_a_killed_worker_is_started_again_and_said_so_while_the_other_serves(two_workers: Footfall) -> None:
@@ -101,7 +101,7 @@ def test_a_rolling_restart_under_load_replaces_every_worker_and_never_closes_the
         assert footfall.process is not None
         footfall.process.send_signal(signal.SIGHUP)
         assert until(partial(_has_said, footfall, "rolling restart done", times=round_ + 1), seconds=20)
-        (worker,) = [child for name, child in footfall.children().items() if name != "ops"]
+        (worker,) = [child for name, child in footfall.children().items() if name not in ("ops", "lander")]
         assert worker.pid not in seen
         seen.add(worker.pid)
         assert footfall.ops("/readyz").status == 200

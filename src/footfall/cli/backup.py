@@ -158,7 +158,8 @@ def _copy_lake(data: Path, stage: Path, told: _Told) -> list[CopiedFile]:
         return []
     from footfall.lake.copying import copy_table  # delta-rs, for those who have a table
 
-    (stage / place).mkdir(mode=0o700, parents=True)
+    for directory in (stage / _LAKE_NAME, stage / place):
+        directory.mkdir(mode=0o700)
     copied = copy_table(data / place, stage / place, on_bytes=told)
     return [msgspec.structs.replace(file, path=f"{place}/{file.path}") for file in copied]
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import ctypes
 import logging
-import math
 import os
 import signal
 import sys
@@ -73,7 +72,7 @@ def run_ingest(plan: Plan) -> int:
             tree(data, mode),
             writer=plan.name,
             **log_options(data, settings, quarantine_corrupt=plan.quarantine_corrupt),
-            segment_age_s_max=_DAY_S if mode == "test" else math.inf,  # so that retention finds whole segments to take
+            segment_age_s_max=_DAY_S,  # so that retention finds whole segments to take
         )
 
     with ExitStack() as opened:
@@ -111,7 +110,8 @@ def run_lander(plan: Plan) -> int:
     erased: a server that only tests take events with costs no more than before."""
     from footfall.cli.telling import LanderTelling
 
-    os.nice(_LANDER_NICE)
+    with contextlib.suppress(OSError):
+        os.nice(_LANDER_NICE)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     watch = threading.Thread(target=_stop_as_orphan, args=(plan.parent, stop), name="parent", daemon=True)

@@ -15,7 +15,7 @@ from footfall.errors import LakeError
 from footfall.lake.table import EventsTable
 from footfall.lake.volume import LOG_NAME, Volume
 
-VERSIONS_BETWEEN: Final = 100
+VERSIONS_BETWEEN: Final = 50
 VERSIONS_KEPT: Final = 500
 _VERSIONED: Final = re.compile(r"([0-9]{20})\.").match
 _CHECKPOINT: Final = re.compile(r"([0-9]{20})\.checkpoint\.parquet").fullmatch

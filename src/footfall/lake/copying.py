@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import msgspec
@@ -58,6 +58,7 @@ def _entries(source: Path, version: int) -> list[str]:
 
 def _copied(source: Path, target: Path, path: str, on_bytes: Callable[[int], None]) -> CopiedFile:
     destination = target / path
-    destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in reversed(PurePosixPath(path).parents):
+        (target / directory).mkdir(mode=0o700, exist_ok=True)
     destination.unlink(missing_ok=True)  # of a look that failed midway
     return msgspec.structs.replace(copy_file(source / path, destination, on_bytes=on_bytes), path=path)

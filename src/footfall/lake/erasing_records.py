@@ -25,8 +25,8 @@ from footfall.log.format import is_writer_name
 from footfall.log.rewriting import rewrite_records
 from footfall.log.sealing import seal_all
 
-SEAL_S_MAX: Final = 5.0
-"""A writer looks once a second whether it is asked to seal."""
+SEAL_S_MAX: Final = 3.0
+"""A writer looks once a second whether it is asked to seal; a lander that is told to stop waits for this."""
 _HEAD: Final = re.compile(
     rb'\{"platform":"[A-Z0-9_]*","mode":"[a-z]+","received_at":[0-9]+,"source":"[a-z]*","event":(?=\{)'
 ).match  # fmt: skip

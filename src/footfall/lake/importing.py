@@ -43,8 +43,10 @@ from footfall.lake.opening import open_table
 from footfall.lake.quarantine import Quarantine
 from footfall.lake.running import Parts
 from footfall.lake.scan import literal, select_events
+from footfall.lake.staging import require_reached
 from footfall.lake.table import EventsTable, count_name
 from footfall.log.disk import Disk, remove_if_there
+from footfall.log.reader import SegmentReader
 from footfall.log.segments import SegmentWriter
 
 _DIGEST_CHARS: Final = 12
@@ -208,11 +210,11 @@ class _Run:
         tree = self._parts.data / "log" / "live"
         table = self._table()
         position = table.position(state.writer) if table is not None else 0
+        if position and not _has_records_upto(tree, state.writer, position):
+            write_state(self._directory, msgspec.structs.replace(state, abandoned=True))
+            raise _abandoned(self._source)
         looked = self._source.path.stat()
         with SegmentWriter.open(tree, writer=state.writer, **self._importing.log_options) as writer:
-            if position > writer.last:
-                write_state(self._directory, msgspec.structs.replace(state, abandoned=True))
-                raise _abandoned(self._source)
             with closing(Books(self._directory)) as books:
                 writing = Writing(
                     self._source, state, writer=writer, books=books,
@@ -287,6 +289,16 @@ class _Run:
 
     def _table(self) -> EventsTable | None:
         return open_table(self._parts.data, self._parts.settings)
+
+
+def _has_records_upto(tree: Path, writer: str, position: int) -> bool:
+    """Whether the writer of an import goes on above what the table has of it. Looked at before it is opened: one that began anew
+    would stop the lander, who must not take new records for landed ones."""
+    try:
+        require_reached(SegmentReader(tree), {writer: position})
+    except LakeError:
+        return False
+    return True
 
 
 def _rows_of(table: EventsTable, state: ImportState) -> int:

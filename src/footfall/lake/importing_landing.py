@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Final
 
-from footfall.errors import FootfallError, LakeConflictError, LakeError, LakeOwnedError
+from footfall.errors import LakeConflictError, LakeError, LakeOwnedError
 from footfall.lake.opening import volume_of
 from footfall.lake.running import Parts, opened_lander
 from footfall.lake.table import EventsTable
@@ -87,7 +87,7 @@ class Landing:
                     self._look_on()
                 except LakeConflictError:  # on an object store there is no lock
                     self._wait_for_news()
-        except (FootfallError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - `wait` raises it
             self._error = error
 
     def _land(self) -> None:

@@ -65,6 +65,8 @@ _PARTITIONS: Final = (
     " FROM batch GROUP BY ALL ORDER BY ALL"
 )
 _SPREAD_MS: Final = 600_000
+_SINGLE_FILES_MAX: Final = 8
+"""Beyond, one COPY that makes all files takes a quarter of what one a file takes (4.2 against 17.5 ms, 527 of them)."""
 _ORDER: Final = "received_at, writer, sequence"
 """Of two events with one key the first in this order wins."""
 
@@ -173,6 +175,8 @@ class Lander:
         for (_, _, term), count in (counts + losers.counts).items():
             totals[term] += count
         landed = self._commit(batch, counts, losers, poisons)
+        for table in ("batch", "met"):  # what spilled of them goes with them
+            self._connection.execute(f"DROP TABLE IF EXISTS {table}")
         self._at("done")
         return Landed(**totals, landed=landed, more=batch.more)
 
@@ -351,15 +355,19 @@ class Lander:
     def _written(self, partitions: list[_Partition]) -> list[DataFile]:
         self._at("write")
         landed_at = f"make_timestamptz({self._clock.now_ms() * 1000}) AS landed_at"
-        written = self._files.write(
-            Content(
-                platform=partition.platform,
-                event_date=partition.event_date.isoformat(),
-                query=f"SELECT *, {landed_at} FROM batch WHERE {_is_in(partition)}",
-                is_spread=partition.spread_ms > _SPREAD_MS,
+        if len(partitions) > _SINGLE_FILES_MAX:
+            dates = " OR ".join(map(_is_in, partitions))
+            written = self._files.write_partitions(f"SELECT *, {landed_at} FROM batch WHERE {dates}")
+        else:
+            written = self._files.write(
+                Content(
+                    platform=partition.platform,
+                    event_date=partition.event_date.isoformat(),
+                    query=f"SELECT *, {landed_at} FROM batch WHERE {_is_in(partition)}",
+                    is_spread=partition.spread_ms > _SPREAD_MS,
+                )
+                for partition in partitions
             )
-            for partition in partitions
-        )
         self._at("place")
         return self._files.place(written)
 

@@ -186,7 +186,7 @@ class Checkpointing:
         write_checkpoint(self._volume, versions_kept=self._versions_kept)
 
     def finish(self, table: EventsTable) -> None:
-        """All is done."""
+        table.renew()
 
     def drop(self) -> None:
         """A checkpoint harms nobody."""

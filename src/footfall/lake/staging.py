@@ -61,7 +61,7 @@ def read_batch(reader: SegmentReader, positions: Mapping[str, int], *, records_m
         payloads[writer] = found
         last[writer] = found[-1].last
         records += sum(payload.count for payload in found)
-    more = any(durable.get(writer, 0) > last.get(writer, position) for writer, position in positions.items())
+    more = any(durable.get(writer, 0) > reached for writer, reached in last.items())  # one that ends in a gap gave nothing
     return Batch(payloads, records, last, more)
 
 

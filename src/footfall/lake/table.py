@@ -111,6 +111,14 @@ class EventsTable:
         except (DeltaError, OSError) as error:
             raise _foreign(self.volume, "cannot be read", error) from error
 
+    def renew(self) -> None:
+        """As `refresh`, through a fresh handle. One that is kept remembers each commit since it was opened, and takes longer with
+        each: 177 ms of a core a commit after 2,000, where a fresh one beside a checkpoint took 17."""
+        try:
+            self._handle = DeltaTable(self.volume.uri)
+        except (DeltaError, OSError) as error:
+            raise _foreign(self.volume, "cannot be read", error) from error
+
     def files(self) -> Mapping[str, DataFile]:
         """Path → file, as of the last `refresh` or commit."""
         if self._known_version != self.version:

@@ -27,7 +27,8 @@ from footfall.log.segment import Damage, Entry, Group, SegmentFile
 from footfall.log.watermark import read_watermark
 
 _PIECE_BYTES: Final = 1 << 18
-"""Joining more costs more than handing over more pieces: fresh memory by the ten megabytes (1.5 → 0.9 µs a record of 700 bytes)."""
+"""Joining more costs more than handing over more pieces: fresh memory by the ten megabytes (1.5 → 0.9 µs a record of 700
+bytes)."""
 _LOOKS_MAX: Final = 5
 """How often a directory that changes under the reader is listed again before that counts as damage."""
 
@@ -62,8 +63,8 @@ class SegmentReader:
         return self._stream(writer).read(after, records_max=records_max)
 
     def read_payloads(self, writer: str, *, after: int, bytes_max: int, records_max: int) -> list[Payload]:
-        """As `read_writer`, for those who take records by the hundred thousand: no object for each record, but pieces without a gap
-        of some hundred kilobytes. Whole groups, as many as stay within both limits, but one at least, whatever its size."""
+        """As `read_writer`, for those who take records by the hundred thousand: no object for each record, but pieces of some
+        hundred kilobytes without a gap. Whole groups, as many as stay within both limits, but one at least, whatever its size."""
         return self._stream(writer).read_payloads(after, bytes_max=bytes_max, records_max=records_max)
 
     def count_after(self, positions: Mapping[str, int]) -> Mapping[str, int]:

@@ -366,22 +366,22 @@ def test_an_erasure_may_have_everything_needless_removed_at_once(tmp_path: Path)
 # -- checkpoints
 
 
-def test_a_checkpoint_each_hundred_commits_and_a_log_that_does_not_grow(tmp_path: Path) -> None:
+def test_a_checkpoint_each_fifty_commits_and_a_log_that_does_not_grow(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     table = stage.table()
     old_reader = stage.table()
     with kept_up(stage, table, versions_kept=60) as upkeep:
-        for n in range(1, 421):
+        for n in range(1, 311):
             table.commit(transactions={position_name("w0"): n})
             upkeep.tick()
         upkeep.finish()
     names = stage.volume.log_names()
-    assert len(names) < 60 + 2 * 100 + 20
+    assert len(names) < 60 + 2 * 50 + 20
     assert len([name for name in names if name.endswith(".checkpoint.parquet")]) >= 2
     opened = stage.table()
-    assert (opened.version, opened.position("w0")) == (420, 420)
+    assert (opened.version, opened.position("w0")) == (310, 310)
     old_reader.refresh()
-    assert old_reader.position("w0") == 420, "who opened the table before may go on"
+    assert old_reader.position("w0") == 310, "who opened the table before may go on"
 
 
 def test_a_checkpoint_each_ten_minutes_at_least(tmp_path: Path) -> None:
