@@ -37,7 +37,9 @@ _FORMAT: Final = 1
 _LOG_NAME: Final = "log"
 _UNFINISHED: Final = ".unfinished"
 _LAKE_NAME: Final = "lake"
-_NOT_COPIED: Final = frozenset({_LOG_NAME, _LAKE_NAME, "lake-staging", "lake.lock", "run", "lock", MANIFEST_NAME, "lost+found"})
+_NOT_COPIED: Final = frozenset(
+    {_LOG_NAME, _LAKE_NAME, "lake-staging", "lake-upkeep", "lake.lock", "run", "lock", MANIFEST_NAME, "lost+found"}
+)
 """Of the data directory: log and lake are copied with care of their own, the rest is a running server's scratch."""
 
 _Told = Callable[[int], None]

@@ -17,6 +17,7 @@ from footfall.lake.landing import Persons
 from footfall.lake.running import Chore, Parts, Progress, RunningLander, opened_lander
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import EventsTable
+from footfall.lake.upkeep import Upkeep
 from footfall.registry.store import Registry
 
 
@@ -27,7 +28,8 @@ def lander_parts(data: Path, settings: LakeSettings) -> Iterator[Parts]:
         persons = _Persons(registry)
 
         def chores(table: EventsTable) -> list[Chore]:
-            return [Erasing(_reach(data, table, settings, registry))]
+            upkeep = Upkeep(data, table, settings, clock=SystemClock(), retentions=registry.retentions)
+            return [upkeep, Erasing(_reach(data, table, settings, registry, give_up=upkeep.give_up))]
 
         yield Parts(data=data, settings=settings, clock=SystemClock(), persons=persons, chores=chores)
 
@@ -50,8 +52,10 @@ def has_registry(data: Path) -> bool:
     return (data / REGISTRY_NAME).exists()
 
 
-def _reach(data: Path, table: EventsTable, settings: LakeSettings, registry: Registry) -> Reach:
-    return Reach(data=data, table=table, settings=settings, registry=registry, clock=SystemClock())
+def _reach(
+    data: Path, table: EventsTable, settings: LakeSettings, registry: Registry, *, give_up: Callable[[], None] = lambda: None
+) -> Reach:
+    return Reach(data=data, table=table, settings=settings, registry=registry, clock=SystemClock(), give_up=give_up)
 
 
 class _Persons:

@@ -82,11 +82,9 @@ def opened_lander(parts: Parts) -> Iterator[tuple[Lander, EventsTable]]:
 
 
 def land_all(parts: Parts, *, on_batch: Callable[[Landed], None] = lambda _: None) -> Landed:
-    """Lands until nothing waits; returns what that came to. Raises what `Lander.land` raises."""
+    """Lands until nothing waits, and does nothing else; returns what that came to. Raises what `Lander.land` raises."""
     total = Landed()
-    with opened_lander(parts) as (lander, table), ExitStack() as closing:
-        for chore in parts.chores(table):
-            closing.callback(chore.close)
+    with opened_lander(parts) as (lander, _):
         while (landed := lander.land()).read:
             total = _added(total, landed)
             on_batch(landed)
