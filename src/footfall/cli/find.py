@@ -78,7 +78,7 @@ def find(
     note_absence(data)
     with explained(data):
         trees = {mode: SegmentReader(tree(data, mode)) for mode in TREES}
-        total = sum(sum(reader.durable().values()) for reader in trees.values())
+        total = sum(sum(reader.count_after({}).values()) for reader in trees.values())
         with counting_bar(quiet=json or total < 5 * _LOOK_RECORDS) as progress:
             task = progress.add_task("looking", total=total)
             settings = load(file=None, data=data, environment=os.environ)

@@ -19,6 +19,7 @@ import duckdb
 
 from footfall.errors import LakeError
 from footfall.lake.engine import Connection
+from footfall.lake.interrupting import interruptible
 from footfall.lake.reading import Lake
 
 _ROWS_AT_ONCE: Final = 2_000
@@ -56,24 +57,24 @@ class Answer:
     def __init__(self, connection: Connection, sql: str) -> None:
         self._connection = connection
         self._sql = sql
-        cursor = _run(connection.execute, sql)
+        cursor = _run(connection, connection.execute, sql)
         self.columns = tuple(ResultColumn(column[0], str(column[1])) for column in cursor.description or ())
-        self._first = _run(cursor.fetchmany, _ROWS_AT_ONCE)
+        self._first = _run(connection, connection.fetchmany, _ROWS_AT_ONCE)
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """Every row, once. Raises QueryError, LakeError, and KeyboardInterrupt when the person had enough."""
         batch, self._first = self._first, []
         while batch:
             yield batch
-            batch = _run(self._connection.fetchmany, _ROWS_AT_ONCE)
+            batch = _run(self._connection, self._connection.fetchmany, _ROWS_AT_ONCE)
 
     def count(self) -> int | None:
         """How many rows there are in all, found by asking again; None where that cannot be said."""
         try:
-            found = self._connection.execute(f"SELECT count(*) FROM ({self._sql.strip().rstrip(';')}\n)").fetchall()
-        except duckdb.Error:
+            _run(self._connection, self._connection.execute, f"SELECT count(*) FROM ({self._sql.strip().rstrip(';')}\n)")
+            return int(_run(self._connection, self._connection.fetchall)[0][0])
+        except LakeError:
             return None
-        return int(found[0][0])
 
 
 @contextmanager
@@ -115,23 +116,17 @@ def require_reading(connection: Connection, sql: str) -> None:
 
 
 def _parsed(connection: Connection, sql: str) -> list[Any]:
-    return list(_run(connection.extract_statements, sql))
+    return list(_run(connection, connection.extract_statements, sql))
 
 
-def _run(step: Callable[..., Any], *arguments: Any) -> Any:
+def _run(connection: Connection, step: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return step(*arguments)
+        return interruptible(connection, step, *arguments)
     except _OF_THE_SYSTEM as error:
         raise LakeError(f"the table cannot be read: {_lines(error)[0]}") from error
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None
     except duckdb.Error as error:
         first, *others = _lines(error)
         raise QueryError(first, details=tuple(others)) from error
-    except RuntimeError as error:
-        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
 
 
 def _lines(error: Exception) -> list[str]:

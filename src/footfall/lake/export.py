@@ -27,6 +27,7 @@ import msgspec
 
 from footfall.errors import LakeError
 from footfall.lake.engine import Connection
+from footfall.lake.interrupting import interruptible
 from footfall.lake.reading import Lake
 from footfall.lake.scan import literal, select_events
 from footfall.lake.schema import COLUMNS, Column, Type, quoted
@@ -76,8 +77,8 @@ def export_lines(lake: Lake, selection: Selection, form: Form) -> Iterator[tuple
         line = _json_line()
     connection = lake.duckdb()
     with _told():
-        cursor = connection.execute(f"SELECT {line} FROM ({_query(lake, selection)})")
-        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+        interruptible(connection, connection.execute, f"SELECT {line} FROM ({_query(lake, selection)})")
+        while rows := interruptible(connection, connection.fetchmany, _ROWS_AT_ONCE):
             yield len(rows), ("\n".join(row[0] for row in rows) + "\n").encode()
 
 
@@ -86,9 +87,9 @@ def export_parquet(lake: Lake, selection: Selection, out: Path, *, told: Callabl
     thread. Raises LakeError."""
     connection = lake.duckdb()
     with _told(), _watched(connection, told):
-        written = connection.execute(
-            f"COPY ({_query(lake, selection)}) TO {literal(str(out))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
-        ).fetchall()
+        target = f"{literal(str(out))} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)"
+        interruptible(connection, connection.execute, f"COPY ({_query(lake, selection)}) TO {target}")
+        written = connection.fetchall()
     return int(written[0][0])
 
 
@@ -221,10 +222,6 @@ def _told() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise LakeError(f"the export failed: {_words(error)}") from error
-    except RuntimeError as error:
-        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        raise
 
 
 def _words(error: Any) -> str:

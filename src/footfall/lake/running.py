@@ -71,7 +71,7 @@ def opened_lander(parts: Parts) -> Iterator[tuple[Lander, EventsTable]]:
     """A lander that owns the lake, its table healed, and made where there is none. Raises LakeOwnedError, LakeError, OSError."""
     volume = volume_of(parts.data, parts.settings)
     with owned_lake(parts.data, volume):
-        heal(volume)
+        heal(volume, log=parts.data / "log" / "live")
         table = EventsTable.open(volume, create=True)
         assert table is not None  # noqa: S101 - it was made
         lander = Lander(parts.data, table, parts.settings, clock=parts.clock, persons=parts.persons)

@@ -32,9 +32,7 @@ from footfall.lake.volume import LocalVolume, Volume
 
 _CONFIGURATION: Final = {
     "delta.dataSkippingStatsColumns": "timestamp",  # statistics of other columns would carry identifiers into the log
-    "delta.checkpointInterval": "100",
-    "delta.logRetentionDuration": "interval 7 days",
-    "delta.enableExpiredLogCleanup": "false",  # upkeep cleans up, after it has made the checkpoint durable
+    "delta.enableExpiredLogCleanup": "false",  # upkeep takes old entries away, after it has made a checkpoint durable
 }
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
@@ -186,13 +184,6 @@ class EventsTable:
         except (DeltaError, OSError) as error:
             raise _foreign(self.volume, "could not write a checkpoint", error) from error
         self.volume.settle(self.version)
-
-    def clean_up(self) -> None:
-        """Removes log entries older than a week that a durable checkpoint stands for."""
-        try:
-            self._handle.cleanup_metadata()
-        except (DeltaError, OSError) as error:
-            raise _foreign(self.volume, "could not clean up its log", error) from error
 
     def _note(
         self,
