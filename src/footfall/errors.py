@@ -19,7 +19,7 @@
     │   └── LogCorruptError             the operator: bytes below the durable mark are damaged
     ├── LakeError                       the table of events, or where it lies, cannot be used
     │   ├── LakeOwnedError              the operator: another process lands into this table
-    │   └── LakeConflictError           nobody: another process was quicker; nothing was changed
+    │   └── LakeConflictError           nobody: another process was quicker; look again
     ├── RegistryError                   the operator: the registry cannot be used
     │   └── RegistryRefusedError        the operator: no such platform or key, or an id that is none
     └── SettingsError                   the operator: a setting is unknown or out of range
@@ -151,7 +151,8 @@ class LakeOwnedError(LakeError):
 
 
 class LakeConflictError(LakeError):
-    """Another process committed first. Nothing of this commit was done: look again, then decide."""
+    """Another process committed first, and nothing of this commit was done; on an object store it may also be that the answer to
+    this very commit was lost. Look again, then decide."""
 
 
 class RegistryError(FootfallError):

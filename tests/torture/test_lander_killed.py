@@ -74,12 +74,16 @@ def test_who_is_erased_between_the_commits_of_one_batch_is_not_counted_twice(tmp
     """What landed before the death stays in the table, for the erasure to find; what had not never lands."""
     stage = Stage(tmp_path)
     history(stage, days=620)
-    kill = Plan(stage.data, die_before="commit")
-    started(dying_lander, kill).join(60)
-    landed = {(row["writer"], row["sequence"]) for row in stage.rows("writer", "sequence")}
-    stage.persons = Persons([Gone("SHOP", "user_id", "nobody", NOW_MS)], PEPPER)
+    started(dying_lander, Plan(stage.data, die_before="commit")).join(60)
+    landed = [
+        row["sequence"] for row in stage.rows("writer", "sequence", "user_id") if (row["writer"], row["user_id"]) == ("w1", "u0")
+    ]
+    stage.persons = Persons([Gone("SHOP", "user_id", "u0", NOW_MS + 1)], PEPPER)
     stage.land()
-    assert landed <= {(row["writer"], row["sequence"]) for row in stage.rows("writer", "sequence")}
+    rows = stage.rows("writer", "sequence", "user_id")
+    assert landed
+    assert landed == [row["sequence"] for row in rows if (row["writer"], row["user_id"]) == ("w1", "u0")]
+    assert stage.counts()["erased"] == 620 // 5 - len(landed)
     stage.require_balance()
 
 

@@ -146,7 +146,7 @@ class EventsTable:
     ) -> None:
         """One atomic change, durable when it returns. `changes` false: the same rows in other files (compaction).
 
-        The files of `add` are in place already. Raises LakeConflictError, with nothing changed, where another process
+        The files of `add` are in place already. Raises LakeConflictError where another process
         committed since the last `refresh`, or a transaction would not grow; LakeError for the rest, when it may have been done
         or not: open the table anew and look.
         """

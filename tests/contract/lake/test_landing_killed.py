@@ -87,7 +87,7 @@ def history(stage: Stage, *, days: int) -> None:
     """Events of many days by w0, landed; then the same days by w1, the first half of them received before those of w0."""
 
     def one(day: int, received_at: int) -> bytes:
-        return record(event(id=f"d{day}", timestamp=NOW_MS - day * DAY_MS), received_at=received_at)
+        return record(event(id=f"d{day}", timestamp=NOW_MS - day * DAY_MS, user_id=f"u{day % 5}"), received_at=received_at)
 
     stage.append("w0", *(one(day, NOW_MS) for day in range(0, days, 3)))
     stage.land()
