@@ -17,7 +17,7 @@ from footfall.lake.healing import heal
 from footfall.lake.landing import Lander
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import EventsTable
-from footfall.lake.upkeep import Upkeep
+from footfall.lake.upkeep.upkeep import Upkeep
 from footfall.lake.volume import volume_at
 from footfall.log.segments import SegmentWriter
 from tests.contract.lake.stage import event, record

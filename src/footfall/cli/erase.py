@@ -37,7 +37,7 @@ from footfall.events.identity import is_absent
 from footfall.events.schema import IDENTIFIER_CHARS_MAX
 
 if TYPE_CHECKING:
-    from footfall.lake.erasing_receipts import Receipt
+    from footfall.lake.erasing.receipts import Receipt
     from footfall.lake.settings import LakeSettings
     from footfall.registry.erasures import Erasure, ErasureKind
     from footfall.registry.store import Registry
@@ -139,7 +139,7 @@ def _pending(registry: Registry, asked: Sequence[Erasure]) -> bool:
 
 
 def _show(registry: Registry, asked: Sequence[Erasure], *, json: bool) -> None:
-    from footfall.lake.erasing_receipts import read_receipt
+    from footfall.lake.erasing.receipts import read_receipt
 
     ids = {erasure.id for erasure in asked}
     now = [erasure for erasure in registry.erasures() if erasure.id in ids]
@@ -173,7 +173,7 @@ def _went(place: dict[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _show_status(data: Path, platform: str | None, *, json: bool) -> None:
-    from footfall.lake.erasing_receipts import told_trouble
+    from footfall.lake.erasing.receipts import told_trouble
 
     note_absence(data)
     with found_registry(data) as registry:
@@ -201,7 +201,7 @@ def _show_status(data: Path, platform: str | None, *, json: bool) -> None:
 
 def _line(erasure: Erasure) -> dict[str, Any]:
     """One request, as `--json` lists it. Never the hash."""
-    from footfall.lake.erasing_receipts import read_receipt
+    from footfall.lake.erasing.receipts import read_receipt
 
     receipt = read_receipt(erasure.receipt)
     return {

@@ -41,8 +41,8 @@ from footfall.log.disk import Disk, make_durable_directory
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from footfall.lake.importing import Imported, Importing, Progress
-    from footfall.lake.importing_sources import Source
+    from footfall.lake.importing.importing import Imported, Importing, Progress
+    from footfall.lake.importing.sources import Source
 
 _STDIN_NAME: Final = "standard input"
 _TEST_ENDING: Final = "_TEST"
@@ -140,8 +140,8 @@ def _read_mapping(mapping: Path | None) -> str | None:
 
 def _opened(name: str, stack: ExitStack, *, data: Path, format: str | None, mapping: str | None) -> Source:  # noqa: A002
     """A file, looked at as a whole before any is imported. Exit 1 where it cannot be imported."""
-    from footfall.lake.importing import open_source
-    from footfall.lake.importing_sources import SourceError
+    from footfall.lake.importing.importing import open_source
+    from footfall.lake.importing.sources import SourceError
 
     try:
         if name != "-":
@@ -155,7 +155,7 @@ def _opened(name: str, stack: ExitStack, *, data: Path, format: str | None, mapp
 
 def _spooled(stack: ExitStack, data: Path) -> Path:
     """Standard input as a file without a name, which goes with this process: its content must be known before it is used."""
-    from footfall.lake.importing_books import IMPORTS_NAME
+    from footfall.lake.importing.books import IMPORTS_NAME
 
     directory = data / IMPORTS_NAME
     make_durable_directory(Disk(), directory)
@@ -168,7 +168,7 @@ def _spooled(stack: ExitStack, data: Path) -> Path:
 @contextmanager
 def _importing(data: Path, settings: Settings) -> Iterator[Importing]:
     from footfall.cli.landing import lander_parts
-    from footfall.lake.importing import Importing
+    from footfall.lake.importing.importing import Importing
 
     with lander_parts(data, settings.lake) as parts:
         yield Importing(
@@ -181,8 +181,8 @@ def _importing(data: Path, settings: Settings) -> Iterator[Importing]:
 def _import_one(
     source: Source, platform: str, importing: Importing, *, again: bool, refused: Path | None, quiet: bool
 ) -> Imported:
-    from footfall.lake.importing import import_source
-    from footfall.lake.importing_sources import SourceError
+    from footfall.lake.importing.importing import import_source
+    from footfall.lake.importing.sources import SourceError
 
     try:
         with _Bar(source, quiet=quiet) as told:

@@ -12,12 +12,12 @@ from threading import Event
 
 from footfall.cli.data import REGISTRY_NAME
 from footfall.clock import SystemClock
-from footfall.lake.erasing import Erasing, Reach, erase_pending
+from footfall.lake.erasing.erasing import Erasing, Reach, erase_pending
 from footfall.lake.landing import Persons
 from footfall.lake.running import Chore, Parts, Progress, RunningLander, opened_lander
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import EventsTable
-from footfall.lake.upkeep import Upkeep
+from footfall.lake.upkeep.upkeep import Upkeep
 from footfall.registry.store import Registry
 
 

@@ -14,8 +14,8 @@ import msgspec
 
 from footfall.clock import ManualClock
 from footfall.lake.engine import Connection, connected
-from footfall.lake.erasing import Reach, erase_pending
-from footfall.lake.erasing_receipts import Receipt, read_receipt
+from footfall.lake.erasing.erasing import Reach, erase_pending
+from footfall.lake.erasing.receipts import Receipt, read_receipt
 from footfall.lake.landing import Persons
 from footfall.lake.scan import literal
 from footfall.lake.settings import LakeSettings

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from footfall.clock import Clock
-from footfall.lake.importing import Imported, Importing, Progress, import_source, open_source
-from footfall.lake.importing_books import IMPORTS_NAME, ImportState, states
-from footfall.lake.importing_landing import STALL_S
+from footfall.lake.importing.books import IMPORTS_NAME, ImportState, states
+from footfall.lake.importing.importing import Imported, Importing, Progress, import_source, open_source
+from footfall.lake.importing.landing import STALL_S
 from footfall.lake.running import Parts
 from footfall.log.reader import SegmentReader
 from tests.contract.lake.stage import NOW_MS, Stage

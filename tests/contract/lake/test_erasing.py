@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from footfall.errors import LakeError
-from footfall.lake.erasing import erase_steps
-from footfall.lake.erasing_receipts import Account
-from footfall.lake.upkeep import Upkeep
+from footfall.lake.erasing.erasing import erase_steps
+from footfall.lake.erasing.receipts import Account
+from footfall.lake.upkeep.upkeep import Upkeep
 from footfall.log.disk import Disk
 from footfall.log.verify import verify
 from tests.contract.lake.erasing_stage import ErasingStage, at_each, found_in, place_of

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from footfall.lake.erasing import Erasing, erase_steps
-from footfall.lake.erasing_receipts import Account, told_trouble
+from footfall.lake.erasing.erasing import Erasing, erase_steps
+from footfall.lake.erasing.receipts import Account, told_trouble
 from footfall.log.segments import SegmentWriter
 from tests.contract.lake.erasing_stage import ErasingStage
 from tests.contract.lake.stage import event, record

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from footfall.errors import LakeError
-from footfall.lake.checkpoints import write_checkpoint
 from footfall.lake.healing import BROKEN_NAME, Healed, heal
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import EventsTable
-from footfall.lake.upkeep import Upkeep
+from footfall.lake.upkeep.checkpoints import write_checkpoint
+from footfall.lake.upkeep.upkeep import Upkeep
 from footfall.log.retention import remove_sealed
 from tests.contract.lake.stage import DAY_MS, NOW_MS, Stage, event, record
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from footfall.clock import SystemClock
 from footfall.errors import LakeError, LogLockedError
-from footfall.lake.importing_books import held, states
-from footfall.lake.importing_sources import SourceError
+from footfall.lake.importing.books import held, states
+from footfall.lake.importing.sources import SourceError
 from footfall.lake.landing import Persons
 from footfall.lake.ownership import owned_lake
 from footfall.lake.running import RunningLander

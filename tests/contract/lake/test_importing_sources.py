@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from footfall.lake.engine import connected
-from footfall.lake.importing_sources import SourceError, format_of
+from footfall.lake.importing.sources import SourceError, format_of
 from footfall.lake.scan import select_events
 from tests.contract.lake.imports import ImportStage, lines_of, sent
 from tests.contract.lake.stage import NOW_MS, event, record

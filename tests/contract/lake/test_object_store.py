@@ -13,7 +13,7 @@ from footfall.errors import LakeConflictError, LakeError
 from footfall.lake.healing import Healed, heal
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import position_name
-from footfall.lake.upkeep import Upkeep
+from footfall.lake.upkeep.upkeep import Upkeep
 from tests.contract.lake.object_store import BUCKET, Line, running_store
 from tests.contract.lake.stage import DAY_MS, NOW_MS, Stage, event, record
 

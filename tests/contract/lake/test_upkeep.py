@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 
 from footfall.errors import LakeConflictError, RegistryError
-from footfall.lake.checkpoints import write_checkpoint
-from footfall.lake.compaction import plan
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import DataFile, EventsTable, new_path, partial_name, position_name
-from footfall.lake.upkeep import Upkeep
+from footfall.lake.upkeep.checkpoints import write_checkpoint
+from footfall.lake.upkeep.compaction import plan
+from footfall.lake.upkeep.upkeep import Upkeep
 from footfall.lake.volume import LocalVolume
 from footfall.log.reader import SegmentReader
 from footfall.log.segments import SegmentWriter

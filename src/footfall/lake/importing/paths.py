@@ -20,7 +20,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from footfall.lake.importing_sources import SourceError
+from footfall.lake.importing.sources import SourceError
 
 Path: TypeAlias = "tuple[str | int, ...]"
 """`items[0].price.amount` is `("items", 0, "price", "amount")`."""

@@ -14,8 +14,8 @@ import msgspec
 
 from footfall.errors import InvalidEventError, Violation
 from footfall.events.intake import Prepared, read_batch
-from footfall.lake.importing_books import Books, ImportState, Mark
-from footfall.lake.importing_sources import Slice, Source
+from footfall.lake.importing.books import Books, ImportState, Mark
+from footfall.lake.importing.sources import Slice, Source
 from footfall.log.reader import SegmentReader
 from footfall.log.segments import SegmentWriter
 

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, Final, TextIO
 import msgspec
 
 from footfall.events.scalars import iso_milliseconds
-from footfall.lake.importing_paths import Column, Constant, choices_of, tree_of
-from footfall.lake.importing_paths import Path as Member
-from footfall.lake.importing_sources import LINE_BYTES_MAX, Place, Slice, SourceError, is_own
+from footfall.lake.importing.paths import Column, Constant, choices_of, tree_of
+from footfall.lake.importing.paths import Path as Member
+from footfall.lake.importing.sources import LINE_BYTES_MAX, Place, Slice, SourceError, is_own
 
 _SLICE_ROWS: Final = 2000
 _SEPARATORS: Final = ",;\t|"

@@ -2,9 +2,9 @@
 
 All pending erasures are done in one pass, whoever they are about:
 
-    log          live and test tree: records emptied (`erasing_records`), in threads of their own
-    lake         rows, and the table's old files (`erasing_rows`)
-    quarantine   lines (`erasing_lines`)
+    log          live and test tree: records emptied (`records`), in threads of their own
+    lake         rows, and the table's old files (`rows`)
+    quarantine   lines (`lines`)
     imports      rows that imports refused
     finish       receipts into the registry
 
@@ -30,11 +30,11 @@ import msgspec
 
 from footfall.clock import Clock
 from footfall.errors import FootfallError, LakeConflictError, LakeError
-from footfall.lake.erasing_lines import erase_quarantined, erase_refused
-from footfall.lake.erasing_people import People
-from footfall.lake.erasing_receipts import Account, Receipt, tell_trouble
-from footfall.lake.erasing_records import SEAL_S_MAX, erase_records
-from footfall.lake.erasing_rows import RowEraser
+from footfall.lake.erasing.lines import erase_quarantined, erase_refused
+from footfall.lake.erasing.people import People
+from footfall.lake.erasing.receipts import Account, Receipt, tell_trouble
+from footfall.lake.erasing.records import SEAL_S_MAX, erase_records
+from footfall.lake.erasing.rows import RowEraser
 from footfall.lake.landing import STAGING_NAME
 from footfall.lake.running import words_of
 from footfall.lake.settings import LakeSettings

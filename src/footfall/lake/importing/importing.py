@@ -5,7 +5,7 @@
 
 An import can be ended at any moment, by Ctrl-C, kill -9 or a power cut, and the same command sees it through: each file has a
 writer of its own in the log, named after what is in the file, and the k-th row that the rules accept is its k-th record; so what
-the log has need not be written again, and rows without an id are not doubled (`importing_books`). A file that was imported to
+the log has need not be written again, and rows without an id are not doubled (`books`). A file that was imported to
 its end is not imported again unless asked to, and then through another writer: a finished one never writes again.
 """
 
@@ -22,7 +22,7 @@ import msgspec
 
 from footfall.errors import LakeError
 from footfall.lake.engine import connected
-from footfall.lake.importing_books import (
+from footfall.lake.importing.books import (
     IMPORTS_NAME,
     PROGRESS_NAME,
     REFUSED_NAME,
@@ -34,11 +34,11 @@ from footfall.lake.importing_books import (
     read_state,
     write_state,
 )
-from footfall.lake.importing_csv import CsvSource
-from footfall.lake.importing_landing import STALL_S, Landing
-from footfall.lake.importing_parquet import ParquetSource
-from footfall.lake.importing_sources import FORMATS, LinesSource, Source, SourceError, format_of
-from footfall.lake.importing_writing import SOURCE, Writing
+from footfall.lake.importing.csv_source import CsvSource
+from footfall.lake.importing.landing import STALL_S, Landing
+from footfall.lake.importing.parquet_source import ParquetSource
+from footfall.lake.importing.sources import FORMATS, LinesSource, Source, SourceError, format_of
+from footfall.lake.importing.writing import SOURCE, Writing
 from footfall.lake.opening import open_table
 from footfall.lake.quarantine import Quarantine
 from footfall.lake.running import Parts

@@ -29,8 +29,8 @@ import duckdb
 from footfall.errors import LakeError
 from footfall.lake import erased
 from footfall.lake.engine import connect
-from footfall.lake.erasing_people import People
-from footfall.lake.erasing_receipts import Account
+from footfall.lake.erasing.people import People
+from footfall.lake.erasing.receipts import Account
 from footfall.lake.files import Content, DataWriter
 from footfall.lake.scan import literal, select_events
 from footfall.lake.table import DataFile, EventsTable, count_name, partial_name

@@ -1,8 +1,8 @@
 """Files of events as an import reads them: a slice at a time, each row as the JSON that an API request would hold.
 
     .ndjson .jsonl .json     one event a line, as sent, or a row of the table as `footfall export` writes it; also .gz and .zst
-    .parquet                 `importing_parquet`
-    .csv                     `importing_csv`
+    .parquet                 `parquet_source`
+    .csv                     `csv_source`
 
 A source can go on from any place it has named, gives the same rows in the same order every time, and holds a slice in memory,
 whatever the file holds. What can be known of a file before its first row is used (it exists, it is whole, its columns are there)

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from footfall.errors import LogLockedError, Violation
-from footfall.lake.importing_sources import LINE_BYTES_MAX, Place
+from footfall.lake.importing.sources import LINE_BYTES_MAX, Place
 from footfall.log.disk import Disk, make_durable_directory, remove_if_there, write_all
 
 IMPORTS_NAME: Final = "imports"

@@ -3,7 +3,7 @@
     {"platform":"SHOP","mode":"live","received_at":1790000000000,"source":"api","event":{"erased":true}}
 
 Position, platform, source and time of receipt stay, so that the books still balance: the lander counts such a record as erased
-when it meets it. Records that landed before are counted when their rows go (`erasing_rows`).
+when it meets it. Records that landed before are counted when their rows go (`rows`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 
 from footfall.errors import LogCorruptError, LogLockedError
-from footfall.lake.erasing_people import People
-from footfall.lake.erasing_receipts import Found
+from footfall.lake.erasing.people import People
+from footfall.lake.erasing.receipts import Found
 from footfall.log.directory import writers_of
 from footfall.log.disk import Disk
 from footfall.log.format import is_writer_name

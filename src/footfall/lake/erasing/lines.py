@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from footfall.errors import LogLockedError
-from footfall.lake.erasing_people import People, ids_of
-from footfall.lake.erasing_receipts import Found
+from footfall.lake.erasing.people import People, ids_of
+from footfall.lake.erasing.receipts import Found
 from footfall.lake.quarantine import Poison, Quarantine, envelope_of, remove_leftovers
 from footfall.log.disk import Disk, remove_if_there, write_all
 

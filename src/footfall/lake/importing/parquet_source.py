@@ -17,8 +17,8 @@ import duckdb
 import msgspec
 
 from footfall.lake.engine import Connection, connected
-from footfall.lake.importing_paths import Choice, Column, Constant, Tree, choices_of, tree_of
-from footfall.lake.importing_sources import OWN_COLUMNS, Place, Slice, SourceError, is_own, with_extra
+from footfall.lake.importing.paths import Choice, Column, Constant, Tree, choices_of, tree_of
+from footfall.lake.importing.sources import OWN_COLUMNS, Place, Slice, SourceError, is_own, with_extra
 from footfall.lake.scan import literal
 from footfall.lake.schema import quoted
 

@@ -17,13 +17,13 @@ from typing import Protocol
 from uuid import uuid4
 
 from footfall.errors import LakeError
-from footfall.lake.checkpoints import write_checkpoint
-from footfall.lake.compaction import Compaction, Compactor, Merge
 from footfall.lake.engine import Connection, connected
-from footfall.lake.expiry import Expired, count_rows, expire_log
 from footfall.lake.settings import LakeSettings
 from footfall.lake.table import DataFile, EventsTable, count_name
-from footfall.lake.vacuum import Needless
+from footfall.lake.upkeep.checkpoints import write_checkpoint
+from footfall.lake.upkeep.compaction import Compaction, Compactor, Merge
+from footfall.lake.upkeep.expiry import Expired, count_rows, expire_log
+from footfall.lake.upkeep.vacuum import Needless
 from footfall.lake.volume import Volume
 
 logger = logging.getLogger("footfall.lander")

@@ -22,10 +22,12 @@ import duckdb
 
 from footfall.clock import Clock
 from footfall.errors import FootfallError
-from footfall.lake.checkpoints import VERSIONS_BETWEEN, VERSIONS_KEPT
-from footfall.lake.compaction import Merge, plan
-from footfall.lake.expiry import DAY_MS, expired_files, log_days
-from footfall.lake.pieces import (
+from footfall.lake.settings import LakeSettings
+from footfall.lake.table import DataFile, EventsTable, partial_name
+from footfall.lake.upkeep.checkpoints import VERSIONS_BETWEEN, VERSIONS_KEPT
+from footfall.lake.upkeep.compaction import Merge, plan
+from footfall.lake.upkeep.expiry import DAY_MS, expired_files, log_days
+from footfall.lake.upkeep.pieces import (
     Checkpointing,
     Compacting,
     Expiring,
@@ -36,9 +38,7 @@ from footfall.lake.pieces import (
     Vacuuming,
     Workshop,
 )
-from footfall.lake.settings import LakeSettings
-from footfall.lake.table import DataFile, EventsTable, partial_name
-from footfall.lake.vacuum import Needless
+from footfall.lake.upkeep.vacuum import Needless
 from footfall.log.directory import writers_of
 from footfall.log.disk import Disk
 from footfall.registry.snapshot import Retention
