@@ -143,7 +143,8 @@ def test_an_empty_directory_that_exists_is_restored_into(whole_backup: Path, tmp
     (data / ".restore.killed.unfinished").mkdir()
     run_cli("restore", str(whole_backup), data=data, check=True)
     assert data.stat().st_ino == inode
-    assert sorted(path.name for path in data.iterdir()) == ["footfall.toml", "golive", "lake", "log", "lost+found", "registry.db"]
+    found = {path.name for path in data.iterdir()} - {"lake"}  # which is there when the lander was quick enough
+    assert found == {"footfall.toml", "golive", "log", "lost+found", "registry.db"}
 
 
 def test_a_taken_target_is_1_a_senseless_one_2_and_neither_leaves_anything(filled: Footfall, tmp_path: Path) -> None:

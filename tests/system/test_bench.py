@@ -79,9 +79,9 @@ def test_the_records_in_the_log_are_the_events_that_were_answered(written: dict[
 
 
 def test_an_unknown_scenario_is_refused_with_the_names_of_those_there_are() -> None:
-    done = bench("landing")
+    done = bench("flying")
     assert done.returncode == 2
-    assert "'landing'" in done.stderr
+    assert "'flying'" in done.stderr
     assert "workers-batch" in done.stderr
 
 

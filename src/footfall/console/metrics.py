@@ -111,13 +111,16 @@ def _usages(scrape: Scrape) -> dict[str, Usage]:
 def _start_times(scrape: Scrape) -> Values:
     supervisor = scrape.fleet.supervisor
     yield from (((name,), status.started_at / 1000) for name, status in scrape.heard.items())
-    if supervisor is not None:
-        yield ("supervisor",), supervisor.started_at / 1000
+    for name, status in (("supervisor", supervisor), (_LANDER, scrape.fleet.lander)):
+        if status is not None:
+            yield (name,), status.started_at / 1000
     yield (_OWN_PART,), scrape.started_at / 1000
 
 
 def _versions(scrape: Scrape) -> Values:
     versions = {scrape.version, *(status.version for status in scrape.heard.values())}
+    if scrape.fleet.lander is not None:
+        versions.add(scrape.fleet.lander.version)
     return [((version,), 1.0) for version in sorted(versions)]
 
 

@@ -176,7 +176,7 @@ class ObjectVolume:
             ) from None
         self._obstore = obstore
         self._store = from_url(uri)
-        self.filesystem: Any = FsspecStore("s3")
+        self.filesystem: Any = FsspecStore("s3", skip_instance_cache=True)
 
     def place(self, files: Mapping[str, Path]) -> None:
         for path, staged in files.items():

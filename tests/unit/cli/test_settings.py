@@ -44,7 +44,7 @@ def test_text_of_the_environment_becomes_the_type_of_the_setting(tmp_path: Path)
     [
         ("[server]\nprot = 1", "no setting server.prot; did you mean port?"),
         ("[sevrer]\nport = 1", "no section sevrer; did you mean server?"),
-        ("port = 1", "port stands outside a section; the sections are server, limits, throttle, durability, logging"),
+        ("port = 1", "port stands outside a section; the sections are server, limits, throttle, durability, lake, logging"),
         ("[server]\nport = 70000", "setting server.port: expected `int` <= 65535"),
         ("[server", "is no TOML"),
     ],

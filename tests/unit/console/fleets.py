@@ -19,10 +19,12 @@ from footfall.clock import ManualClock
 from footfall.console.ops import OpsApp
 from footfall.server.listener import Listener
 from footfall.server.status import (
+    LanderStatus,
     Part,
     StatusFile,
     SupervisorStatus,
     WorkerStatus,
+    lander_status_path,
     supervisor_status_path,
     worker_status_path,
 )
@@ -47,6 +49,11 @@ class FleetFiles:
         """What worker `name` says now."""
         given = {"pid": os.getpid(), "heartbeat_s": self.clock.monotonic_s(), **members}
         self._publish(worker_status_path(self.run, name), WorkerStatus(worker=name, reasons=list(reasons), **given))
+
+    def lander(self, **members: Any) -> None:
+        """What the lander says now."""
+        given = {"pid": os.getpid(), "heartbeat_s": self.clock.monotonic_s(), **members}
+        self._publish(lander_status_path(self.run), LanderStatus(**given))
 
     def supervisor(self, **members: Any) -> None:
         """What the supervisor says now; each part as its state alone (then its process is this one) or as a `Part`."""

@@ -39,7 +39,8 @@ def busy(files: FleetFiles) -> FleetFiles:
     files.worker("w0", counts=counts(accepted=2, seconds=(0.001, 3.0)), durable={"live": 7, "test": 1}, requests_open=3, **shared)
     files.worker("w1", counts=counts(accepted=3), bytes_in_flight=99, throttle_buckets=5, registry_revision=4, **shared)
     files.worker("w2", counts=counts(accepted=10, seconds=(60.0,)), durable={"live": 4}, pid=ended_process(), **shared)
-    parts = {"w0": "running", "w1": "running", "ops": "running"}
+    files.lander(events={"landed": 9, "repeated": 1}, positions={"w0": 5, "w2": 4}, **shared)
+    parts = {"w0": "running", "w1": "running", "ops": "running", "lander": "running"}
     files.supervisor(
         parts=parts, restarts={"w1": 2}, free_bytes=1_000, needed_bytes=400, started_at=1_790_000_000_000, usage=usage
     )
@@ -57,6 +58,14 @@ def test_every_metric_of_the_table_is_in_a_scrape_with_its_kind_and_labels_and_n
         assert family.samples, metric.name
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(metric.labels)
+
+
+def test_what_waits_is_what_is_durable_and_has_not_landed(ops: OpsListener, files: FleetFiles, busy: FleetFiles) -> None:
+    assert samples(ops, "footfall_waiting_events") == {(): 2}
+    assert samples(ops, "footfall_landed_events_total") == {("landed",): 9, ("repeated",): 1}
+    assert samples(ops, "footfall_lander_up") == {(): 1}
+    files.lander(trouble="the volume is full")
+    assert samples(ops, "footfall_lander_up") == {(): 0}
 
 
 def test_events_add_up_over_all_workers_also_ended_ones(ops: OpsListener, busy: FleetFiles) -> None:
@@ -85,10 +94,10 @@ def test_what_is_of_a_worker_is_told_for_living_ones_and_the_log_of_all(ops: Ops
 
 def test_what_is_of_a_process_is_told_of_every_one(ops: OpsListener, busy: FleetFiles) -> None:
     for name in ("footfall_resident_bytes", "footfall_cpu_seconds_total", "footfall_open_files", "footfall_start_time_seconds"):
-        assert {part for (part,) in samples(ops, name)} == {"w0", "w1", "supervisor", "ops"}
+        assert {part for (part,) in samples(ops, name)} == {"w0", "w1", "supervisor", "ops", "lander"}
     assert samples(ops, "footfall_resident_bytes")["w0",] == 50_000_000
     assert samples(ops, "footfall_start_time_seconds")["w0",] == 1_790_000_000.5
-    assert samples(ops, "footfall_restarts_total") == {("w0",): 0, ("w1",): 2, ("ops",): 0}
+    assert samples(ops, "footfall_restarts_total") == {("w0",): 0, ("w1",): 2, ("ops",): 0, ("lander",): 0}
     assert samples(ops, "footfall_build_info") == {("1.2.2",): 1, ("1.2.3",): 1}
 
 
