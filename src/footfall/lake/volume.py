@@ -176,7 +176,8 @@ class ObjectVolume:
             ) from None
         self._obstore = obstore
         self._store = from_url(uri)
-        self.filesystem: Any = FsspecStore("s3", skip_instance_cache=True)
+        made: Any = FsspecStore  # its types do not know of the cache, which would give us one made for another address
+        self.filesystem: Any = made("s3", skip_instance_cache=True)
 
     def place(self, files: Mapping[str, Path]) -> None:
         for path, staged in files.items():
