@@ -6,6 +6,9 @@ footfall-data/
     golive/SHOP_TEST.json   where `golive --reset` made a fresh start
     log/live/w0/            the durable log: events of live platform ids, by writer
     log/test/w0/            events of test platform ids
+    lake/events/            the table that live events land in; its lander's scratch is in lake-staging/ and lake-upkeep/
+    quarantine/             records that could not become rows
+    imports/                how far each import got, and what it refused
     run/                    how each process of a running server is: for /readyz, /metrics and the command line
 
 Only `footfall serve` and `footfall platform add` make it; whoever merely asks leaves no trace.
