@@ -37,9 +37,8 @@ _FORMAT: Final = 1
 _LOG_NAME: Final = "log"
 _UNFINISHED: Final = ".unfinished"
 _LAKE_NAME: Final = "lake"
-_NOT_COPIED: Final = frozenset(
-    {_LOG_NAME, _LAKE_NAME, "lake-staging", "lake-upkeep", "lake.lock", "run", "lock", MANIFEST_NAME, "lost+found"}
-)
+_SCRATCH: Final = {"lake-staging", "lake-upkeep", "lake-refused", "lake.lock", "run", "lock"}
+_NOT_COPIED: Final = frozenset({_LOG_NAME, _LAKE_NAME, MANIFEST_NAME, "lost+found", *_SCRATCH})
 """Of the data directory: log and lake are copied with care of their own, the rest is a running server's scratch."""
 
 _Told = Callable[[int], None]
@@ -110,9 +109,21 @@ def restore(directory: _BackupDirectory, data: DataOption = DEFAULT_DATA, json: 
                 _restore_file(directory, stage, file, told)
         for mode in TREES:
             leave_gap(tree(stage, mode))
+        _ask_again(stage)
         _sync_directories(stage)
         _move_into_place(stage, data, exists=exists)
     _tell("restored", manifest, data, seconds=clock.monotonic_s() - began_s, json=json)
+
+
+def _ask_again(stage: Path) -> None:
+    """Whoever was erased is erased again: the files of the backup may be older than what its registry says is done."""
+    if not (stage / REGISTRY_NAME).is_file():
+        return
+    from footfall.registry.store import Registry
+
+    with Registry.at(stage / REGISTRY_NAME) as registry:
+        if registry.erasures(pending=False):
+            registry.reopen_erasures()
 
 
 # -- taking a backup

@@ -63,7 +63,7 @@ def export(
     settings = load(file=config, data=data, environment=os.environ).lake
     note_absence(data)
     with open_lake(data, settings=settings) as lake:
-        _require_platform(lake, selection.platform, data)
+        require_platform(lake, selection.platform, data)
         _write(lake, selection, form, out, json=json)
 
 
@@ -125,7 +125,8 @@ def _require_sense(selection: Selection, form: Form, out: str, *, force: bool) -
         fail(f"{out} exists; --force replaces it", REFUSED)
 
 
-def _require_platform(lake: Lake, platform: str, data: Path) -> None:
+def require_platform(lake: Lake, platform: str, data: Path) -> None:
+    """Exit 1 where nothing of that live id can ever have landed: it is unknown, or mistyped."""
     from footfall.lake.export import platforms_of
 
     landed = platforms_of(lake)

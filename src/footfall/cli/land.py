@@ -29,7 +29,7 @@ def land(
     data: DataOption = DEFAULT_DATA,
     config: ConfigOption = None,
 ) -> None:
-    """Land accepted events in the table `events`, each once. Without --once until Ctrl-C or SIGTERM.
+    """Land accepted events in the table `events`, each once, and look after it. Without --once until Ctrl-C or SIGTERM.
 
     `footfall serve` lands by itself: this is for when no server runs, or one with lake.enabled = false. Exit 3 when another
     process owns the table.

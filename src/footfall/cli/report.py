@@ -14,6 +14,7 @@ import typer
 
 from footfall.cli.configure import ConfigOption
 from footfall.cli.data import DEFAULT_DATA, DataOption, explained, note_absence
+from footfall.cli.export import require_platform
 from footfall.cli.output import FAILED, USAGE, JsonOption, counted, fail, marked, print_json, print_table, results, say, table
 from footfall.cli.settings import load
 
@@ -60,6 +61,8 @@ def report(
     settings = load(file=config, data=data, environment=os.environ).lake
     note_absence(data)
     with explained(data), open_lake(data, settings=settings) as lake:
+        if platform is not None:
+            require_platform(lake, platform, data)
         made = report_on(lake, Selection(platform=platform, since=first, until=end, by=by.value))
     if json:
         print_json(_as_json(made))

@@ -30,8 +30,13 @@ def copy_table(source: Path, target: Path, *, on_bytes: Callable[[int], None] = 
     are relative to `target`. No table: nothing. Files of an earlier look that the last does not need stay, and are listed: they
     belong to nobody. Raises LakeError, OSError."""
     copied: dict[str, CopiedFile] = {}
+    trouble: LakeError | None = None
     for _ in range(_LOOKS_MAX):
-        table = EventsTable.open(LocalVolume(source))
+        try:
+            table = EventsTable.open(LocalVolume(source))
+        except LakeError as error:  # an entry may have been cleaned up under it
+            trouble = error
+            continue
         if table is None:
             return []
         try:
@@ -41,7 +46,7 @@ def copy_table(source: Path, target: Path, *, on_bytes: Callable[[int], None] = 
         except FileNotFoundError:
             continue
         return list(copied.values())
-    raise LakeError(f"{source} never stood still for long enough to be copied; try again")
+    raise LakeError(f"{source} never stood still for long enough to be copied; try again") from trouble
 
 
 def _entries(source: Path, version: int) -> list[str]:

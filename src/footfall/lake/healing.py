@@ -37,6 +37,7 @@ from footfall.lake.engine import connected
 from footfall.lake.scan import literal
 from footfall.lake.table import position_name
 from footfall.lake.volume import LOG_NAME, LocalVolume, Volume
+from footfall.log.copying import copy_file
 from footfall.log.directory import list_segments, writers_of
 from footfall.log.disk import Disk, make_durable_directory
 
@@ -292,8 +293,19 @@ def _put_aside(root: Path, names: list[str]) -> Path:
 
 
 def _sync_all(directory: Path, names: Iterable[str]) -> None:
+    """What is whole is made durable. The newest entry is written anew for that: its sync may be what failed, and a second one of
+    the same file would report success with nothing written (reliability F9). All others were synced before the next was begun."""
     disk = Disk()
-    for name in names:
+    ordered = sorted(names)
+    newest = max((name for name in ordered if _ENTRY(name)), default=None)
+    if newest is not None:
+        fresh = directory / f".{newest}.new"
+        fresh.unlink(missing_ok=True)
+        copy_file(directory / newest, fresh, disk=disk)
+        disk.rename(fresh, directory / newest)
+    for name in ordered:
+        if name == newest:
+            continue
         descriptor = disk.open_read(directory / name)
         try:
             disk.sync_file(descriptor)

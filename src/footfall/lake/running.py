@@ -17,6 +17,7 @@ import msgspec
 
 from footfall.clock import Clock
 from footfall.errors import FootfallError, LakeConflictError, LakeOwnedError
+from footfall.lake.belonging import require_allowed, require_belonging
 from footfall.lake.healing import heal
 from footfall.lake.landing import Landed, Lander, Persons
 from footfall.lake.opening import volume_of
@@ -36,6 +37,10 @@ class Chore(Protocol):
     """Work on the table between landings: at most one bounded piece each time. Raises as `Lander.land`."""
 
     def tick(self) -> None: ...
+
+    def finish(self) -> None:
+        """Everything that is due, however long it takes."""
+        ...
 
     def close(self) -> None: ...
 
@@ -74,6 +79,8 @@ def opened_lander(parts: Parts) -> Iterator[tuple[Lander, EventsTable]]:
         heal(volume, log=parts.data / "log" / "live")
         table = EventsTable.open(volume, create=True)
         assert table is not None  # noqa: S101 - it was made
+        require_allowed(parts.data)
+        require_belonging(parts.data, table)
         lander = Lander(parts.data, table, parts.settings, clock=parts.clock, persons=parts.persons)
         try:
             yield lander, table
@@ -82,12 +89,15 @@ def opened_lander(parts: Parts) -> Iterator[tuple[Lander, EventsTable]]:
 
 
 def land_all(parts: Parts, *, on_batch: Callable[[Landed], None] = lambda _: None) -> Landed:
-    """Lands until nothing waits, and does nothing else; returns what that came to. Raises what `Lander.land` raises."""
+    """Lands until nothing waits, then does all the chores that are due; returns what landed. Raises what `Lander.land` raises."""
     total = Landed()
-    with opened_lander(parts) as (lander, _):
+    with opened_lander(parts) as (lander, table), ExitStack() as closing:
         while (landed := lander.land()).read:
             total = _added(total, landed)
             on_batch(landed)
+        for chore in parts.chores(table):
+            closing.callback(chore.close)
+            chore.finish()
     return total
 
 
@@ -112,6 +122,7 @@ class RunningLander:
                 self._stop.wait(_OWNER_LOOK_S)
             except LakeConflictError as error:
                 logger.warning("%s; looking again", error.message)
+                self._stop.wait(_OWNER_LOOK_S)
             except (FootfallError, OSError) as error:
                 self._failures += 1
                 pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S)) - 1]

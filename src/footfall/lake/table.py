@@ -10,7 +10,7 @@ App transactions, all of them numbers that only grow:
     footfall/log/<writer>                         the last landed sequence of that writer: the lander's checkpoint
     footfall/count/<platform>/<source>/<term>     the ledger's running counts (`ledger`)
     footfall/partial/<writer>                     up to where rows may have landed before the checkpoint moved (`landing`)
-    footfall/owner/<installation>                 whose log these events come from
+    footfall/owner/<installation>                 whose log these events come from; with it `footfall/owned` (`belonging`)
 """
 
 from __future__ import annotations
@@ -207,6 +207,15 @@ class EventsTable:
 def position_name(writer: str) -> str:
     """The app transaction that is a writer's checkpoint."""
     return f"footfall/log/{writer}"
+
+
+OWNED_NAME: Final = "footfall/owned"
+"""The app transaction of a table that some data directory has taken for its own."""
+
+
+def owner_name(installation: str) -> str:
+    """The app transaction that names the data directory whose log these events come from (`belonging`)."""
+    return f"footfall/owner/{installation}"
 
 
 def partial_name(writer: str) -> str:

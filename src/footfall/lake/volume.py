@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any, Final, Protocol
 from footfall.errors import LakeError, SettingsError
 
 LOG_NAME: Final = "_delta_log"
+_CONFUSING: Final = re.compile(r"[*?\[]|(?:^|/)(?:platform|event_date)=").search
 _SINGLE_SYNCS_MAX: Final = 8
 """Beyond, one syncfs of the whole volume costs less than one fsync a file (1.4 ms against 1.6 ms for each set of a commit)."""
 
@@ -62,6 +64,10 @@ class Volume(Protocol):
 
 def volume_at(table: str) -> Volume:
     """The volume a setting names: a directory, or a URL of an object store."""
+    if _CONFUSING(table if "://" in table else str(Path(table).absolute())):
+        raise SettingsError(
+            f"the table cannot lie at {table}: DuckDB takes platform=…/ and event_date=…/ for columns, and * ? [ for patterns"
+        )
     if "://" not in table:
         return LocalVolume(Path(table).absolute())
     if not table.startswith("s3://"):
@@ -89,7 +95,12 @@ class LocalVolume:
         for path, staged in files.items():
             target = self.root / path
             self._make(target.parent)
-            _move(staged, target)
+            try:
+                _move(staged, target)
+            except FileNotFoundError:  # upkeep, in its thread, has just removed the partition, which was empty
+                self._directories -= {target.parent, target.parent.parent}
+                self._make(target.parent)
+                _move(staged, target)
             touched.add(target.parent)
         for directory in touched:
             _sync(directory)
@@ -119,7 +130,7 @@ class LocalVolume:
         for directory in touched:
             _sync(directory)
             if not any(directory.iterdir()):
-                self._directories.discard(directory)
+                self._directories -= {directory, directory.parent}
                 _remove_empty(directory)
         return count
 

@@ -125,6 +125,13 @@ def finish(connection: sql.Connection, erasure_id: str, *, requested_at: int, re
     return connection.execute(update.values(finished_at=now_ms, receipt=receipt)).rowcount == 1
 
 
+def reopen(connection: sql.Connection) -> int:
+    """All finished ones are pending again, for the same moment; returns how many."""
+    table = tables.erasures
+    update = table.update().where(table.c.finished_at.is_not(None))
+    return connection.execute(update.values(finished_at=None, receipt=None)).rowcount
+
+
 def _by_mac(connection: sql.Connection, *, platform: str, kind: str, macs: Sequence[bytes]) -> dict[bytes, Erasure]:
     table = tables.erasures
     found: dict[bytes, Erasure] = {}

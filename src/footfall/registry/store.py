@@ -218,6 +218,11 @@ class Registry:
         with self._erasure_change() as connection:
             return erasing.finish(connection, erasure_id, requested_at=requested_at, receipt=receipt, now_ms=now_ms)
 
+    def reopen_erasures(self) -> int:
+        """Makes every finished erasure pending again, as after a restore; returns how many."""
+        with self._erasure_change() as connection:
+            return erasing.reopen(connection)
+
     def erasures_revision(self) -> int:
         """Moves whenever an erasure is asked for or finished."""
         with self._transaction() as connection:

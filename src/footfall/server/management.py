@@ -49,6 +49,7 @@ REASONS: Final = {
 """Reasons of this route beside those of an event → one line of documentation."""
 _MESSAGES: Final = {
     "body_not_an_object": "proto: the body must be one JSON object",
+    "duplicate_field": "proto: duplicate field {field}",
     "empty_body": "proto: the body is empty",
     "identifier_too_long": f"user_id is longer than {IDENTIFIER_CHARS_MAX} characters",
     "missing_identifiers": "missing identifiers",
@@ -130,7 +131,7 @@ def read_user_ids(body: bytes) -> list[str]:
     violations = [violation for violation in found if violation is not None]
     if violations:
         raise _refusal(*violations)
-    return [identifier["user_id"] for identifier in identifiers]
+    return [identifier.get("user_id") or identifier["userId"] for identifier in identifiers]
 
 
 def _violation(index: int, identifier: object) -> Violation | None:
@@ -140,8 +141,11 @@ def _violation(index: int, identifier: object) -> Violation | None:
         return Violation(path, "null came; leave the element out instead", "null_in_array")
     if not isinstance(identifier, dict):
         return Violation(path, f'{kind_of(identifier)} came; send an object such as {{"user_id": "…"}}', "not_an_object")
-    user_id = identifier.get("user_id")
+    user_id, spelt_otherwise = identifier.get("user_id"), identifier.get("userId")
     path = f"{path}.user_id"
+    if user_id is not None and spelt_otherwise is not None:
+        return Violation(path, "the member came twice, also spelt userId; send one of the two spellings", "duplicate_field")
+    user_id = user_id if user_id is not None else spelt_otherwise
     if user_id is None:
         return Violation(path, "only a person's user_id can be named here; send it", "missing_user_id")
     if type(user_id) is not str:
@@ -155,7 +159,7 @@ def _violation(index: int, identifier: object) -> Violation | None:
 
 
 def _refusal(first: Violation, *others: Violation) -> InvalidEventError:
-    message = _MESSAGES.get(first.reason, f"proto: invalid value for {first.field}")
+    message = _MESSAGES.get(first.reason, "proto: invalid value for {field}").format(field=first.field)
     violations = (first, *others)
     if len(violations) > _VIOLATIONS_MAX:
         rest = Violation("", f"{len(violations) - _VIOLATIONS_MAX} more problems are not listed", "more_violations")

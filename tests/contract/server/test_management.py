@@ -94,6 +94,11 @@ def test_the_longest_request_is_taken(registry: Registry) -> None:
         ({"identifiers": [None]}, "proto: invalid value for identifiers[0]", [("identifiers[0]", "null_in_array")]),
         ({"identifiers": [{}]}, "missing user_id", [("identifiers[0].user_id", "missing_user_id")]),
         ({"identifiers": [{"persistent_id": "p"}]}, "missing user_id", [("identifiers[0].user_id", "missing_user_id")]),
+        (
+            {"identifiers": [{"user_id": "u", "userId": "v"}]},
+            "proto: duplicate field identifiers[0].user_id",
+            [("identifiers[0].user_id", "duplicate_field")],
+        ),
         (people(None), "missing user_id", [("identifiers[0].user_id", "missing_user_id")]),
         (people(""), "missing user_id", [("identifiers[0].user_id", "missing_user_id")]),
         (people(" NULL "), "missing user_id", [("identifiers[0].user_id", "missing_user_id")]),

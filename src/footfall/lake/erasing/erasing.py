@@ -103,6 +103,11 @@ class Erasing:
             tell_trouble(self._reach.data, words_of(error))
             logger.warning("an erasure is pending: %s; it is tried again", words_of(error))
 
+    def finish(self) -> None:
+        """Raises LakeError with what could not be done: it stays pending."""
+        if self._reach.registry.erasures(pending=True):
+            erase_pending(self._reach)
+
     def close(self) -> None:
         """Gives up the pass, where one is at work; what it did stays done."""
         steps, self._steps = self._steps, None
