@@ -9,7 +9,6 @@ convert   what DuckDB alone takes to make Parquet of an NDJSON file, types found
 from __future__ import annotations
 
 import datetime
-import resource
 import sys
 import time
 from pathlib import Path
@@ -48,8 +47,15 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(order: LandOrder) -> Landed:
     events, repeated, seconds, processor_s = {"land": _land, "parse": _parse, "convert": _convert}[order.kind](order)
-    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return Landed(events=events, repeated=repeated, seconds=seconds, processor_s=processor_s, rss_mb=rss_mb)
+    return Landed(events=events, repeated=repeated, seconds=seconds, processor_s=processor_s, rss_mb=_peak_mb())
+
+
+def _peak_mb() -> float:
+    """The most this program has occupied. (`ru_maxrss` begins with what the process was before it became this program.)"""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
 
 
 def _land(order: LandOrder) -> tuple[int, int, float, float]:

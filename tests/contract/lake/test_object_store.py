@@ -123,6 +123,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(stage: Stage, store: Line) ->
         stage.require_balance()
 
 
+@pytest.mark.torture  # as the lost answer to a commit, at length
 def test_a_compaction_whose_answer_is_lost_keeps_every_row(stage: Stage, store: Line) -> None:
     """The new files are the table's, whatever its owner was told."""
     land_yesterday(stage)
@@ -143,6 +144,7 @@ def test_a_compaction_whose_answer_is_lost_keeps_every_row(stage: Stage, store: 
     stage.require_balance()
 
 
+@pytest.mark.torture  # as the lost answer to a commit, at length
 def test_a_data_file_whose_answer_is_lost_is_sent_again(stage: Stage, store: Line) -> None:
     stage.append("w0", record(event(id="a")))
     stage.table()

@@ -163,6 +163,7 @@ def test_a_partition_at_rest_ends_as_few_files_whose_times_do_not_overlap(tmp_pa
     assert stage.files() == files, "what is in its last shape is left alone"
 
 
+@pytest.mark.torture
 def test_merging_more_than_is_sorted_at_once_keeps_rows_and_order(tmp_path: Path) -> None:
     """Of 24 MB: several slices of time, one behind the other in one file."""
     stage = Stage(tmp_path, settings=LakeSettings(file_bytes=1 << 26))
