@@ -70,6 +70,7 @@ def land_yesterday(stage: Stage) -> None:
         stage.land()
 
 
+@pytest.mark.torture  # 15 s: a slow store, and many commits
 def test_compaction_checkpoint_and_vacuum(stage: Stage) -> None:
     land_yesterday(stage)
     before = stage.rows()
