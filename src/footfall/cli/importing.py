@@ -190,7 +190,7 @@ def _import_one(
                 source, platform=platform, importing=importing, again=again, refused_file=refused, tell=told
             )  # fmt: skip
     except SourceError as error:
-        fail(error.message, REFUSED)
+        fail(f"{error.message}; what was read well before is imported, all but the last few hundred rows of it", REFUSED)
     except LakeError as error:
         raise LakeError(error.message + _lander_trouble(importing.lander.data)) from error
 
